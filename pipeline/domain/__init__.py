@@ -1,0 +1,1 @@
+"""Words of the house: frozen values every room understands. Standard library only."""

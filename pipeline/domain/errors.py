@@ -1,0 +1,188 @@
+"""The exception tree, drawn once.
+
+PipelineError
+├── UsageError                    the user's words or settings are off            exit 2
+│   ├── ConfigurationError        a key, its value, and what is allowed
+│   └── MissingExtraError         a feature whose optional package is not installed
+├── EnvironmentFault              disk, permissions, database: not one image's      exit 1
+├── ImageError                    this image cannot be prepared (terminal, costs nothing)
+├── AskError                      one request had no usable answer
+│   ├── TransientError            may be tried again
+│   │   ├── RateLimited
+│   │   ├── ProviderUnavailable
+│   │   ├── AttemptTimeout
+│   │   ├── TransportError
+│   │   └── InvalidAnswer         billed; a second try often fits the schema
+│   └── TerminalError             concerns this image; do not try again
+│       ├── RequestRejected
+│       ├── ContentRefused        billed
+│       ├── ContentFiltered       billed unless refused before the model ran
+│       └── AnswerCut             billed; max_output_tokens was not enough
+└── RunPaused                     concerns the whole run: stop, tell, fail no image   exit 4
+    ├── CredentialsRefused
+    ├── CreditExhausted
+    ├── ModelUnavailable
+    ├── RequestShapeRefused       the server refuses what every request has in common
+    ├── AnswersUnusable           nothing that came back so far could be used
+    ├── ServerDown                nobody answers any more
+    └── BudgetExhausted
+
+Errors carry facts, not prose to match on. Every ``AskError`` names its ``Cause``.
+"""
+
+from typing import ClassVar
+
+from pipeline.domain.outcomes import Cause
+from pipeline.domain.vision import VisionResponse
+
+
+class PipelineError(Exception):
+    """Root of everything we raise on purpose. ``str(error)`` is fit for a user."""
+
+
+class UsageError(PipelineError):
+    """The user's words or settings are off; nothing was done."""
+
+
+class ConfigurationError(UsageError):
+    """A setting is off; the text names the key, the value and what is allowed."""
+
+
+class MissingExtraError(UsageError):
+    """An optional package is missing.
+
+    Args:
+        feature: what the user wanted, such as ``reading HEIC pictures``.
+        extra: the extra of this distribution that brings it.
+    """
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs an optional package: pip install 'tagpipe[{extra}]'")
+        self.feature = feature
+        self.extra = extra
+
+
+class EnvironmentFault(PipelineError):
+    """The machine, the disk or the database failed, not an image."""
+
+
+class ImageError(PipelineError):
+    """This image cannot be prepared; it is settled with ``cause`` and costs nothing."""
+
+    def __init__(self, cause: Cause, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class AskError(PipelineError):
+    """One request brought no usable answer."""
+
+    default_cause: ClassVar[Cause]
+
+    def __init__(  # noqa: PLR0913  facts of the wire, all optional
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        retry_after_seconds: float | None = None,
+        request_id: str | None = None,
+        response: VisionResponse | None = None,
+        may_be_billed: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.retry_after_seconds = retry_after_seconds
+        self.request_id = request_id
+        self.response = response
+        """The billed answer behind the error, if there was one."""
+        self.may_be_billed = may_be_billed
+        """The request went out and nobody knows what the server made of it."""
+
+    @property
+    def cause(self) -> Cause:
+        return self.default_cause
+
+
+class TransientError(AskError):
+    """May be tried again."""
+
+
+class RateLimited(TransientError):
+    default_cause = Cause.RATE_LIMITED
+
+
+class ProviderUnavailable(TransientError):
+    default_cause = Cause.SERVER_ERROR
+
+
+class AttemptTimeout(TransientError):
+    default_cause = Cause.TIMEOUT
+
+
+class TransportError(TransientError):
+    default_cause = Cause.CONNECTION
+
+
+class InvalidAnswer(TransientError):
+    default_cause = Cause.INVALID_ANSWER
+
+
+class TerminalError(AskError):
+    """Concerns this image only; trying again would not help."""
+
+
+class RequestRejected(TerminalError):
+    default_cause = Cause.REJECTED
+
+
+class ContentRefused(TerminalError):
+    default_cause = Cause.REFUSED
+
+
+class ContentFiltered(TerminalError):
+    default_cause = Cause.CONTENT_FILTER
+
+
+class AnswerCut(TerminalError):
+    default_cause = Cause.LENGTH
+
+
+class RunPaused(PipelineError):
+    """Concerns the whole run. The text says what happened and what to do."""
+
+    blames: ClassVar[frozenset[Cause]] = frozenset()
+    """Causes that images failed for since the last good answer although this is to blame."""
+
+
+class CredentialsRefused(RunPaused):
+    """401 or 403: the key is wrong, revoked, or not allowed here."""
+
+
+class CreditExhausted(RunPaused):
+    """The account has no credit or reached its own spend limit."""
+
+
+class ModelUnavailable(RunPaused):
+    """The model is unknown to the server, or retired."""
+
+
+class RequestShapeRefused(RunPaused):
+    """The server refuses the schema or a parameter that every request carries."""
+
+
+class AnswersUnusable(RunPaused):
+    """The first answers were all cut or broke the schema: the rest would be paid in vain."""
+
+    blames = frozenset({Cause.INVALID_ANSWER, Cause.LENGTH, Cause.REJECTED})
+
+
+class ServerDown(RunPaused):
+    """Many requests in a row had no answer."""
+
+    blames = frozenset({Cause.CONNECTION, Cause.TIMEOUT, Cause.SERVER_ERROR})
+
+
+class BudgetExhausted(RunPaused):
+    """The run's own cap leaves no room for the next request."""
