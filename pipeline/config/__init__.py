@@ -1,0 +1,1 @@
+"""Settings and profiles: every knob on one page, parsed in one place."""

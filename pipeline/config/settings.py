@@ -1,0 +1,200 @@
+"""Every knob on one page: default, unit, reason. Frozen once parsed.
+
+``docs/configuration.md`` is generated from these models; a test keeps it equal.
+"""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from pipeline.domain.vision import ServiceTier
+
+
+class Section(BaseModel):
+    """A frozen group of settings; an unknown key is an error, not a shrug."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+def _check_http_url(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        message = "must start with http:// or https://"
+        raise ValueError(message)
+    return url.rstrip("/")
+
+
+HttpUrl = Annotated[str, AfterValidator(_check_http_url)]
+
+
+class LibrarySettings(Section):
+    """Where the images are."""
+
+    url: str | None = Field(None, description="Folder to tag when the command names none.")
+    include: tuple[str, ...] = Field(
+        (),
+        description="Globs (`**/*.jpg`, `shoes/**`); when given, only matching paths are listed.",
+    )
+    exclude: tuple[str, ...] = Field(
+        (), description="Globs that are left out; they win over `include`."
+    )
+    follow_symlinks: bool = Field(
+        default=False, description="Follow links to files and folders; loops are cut either way."
+    )
+    hidden: bool = Field(
+        default=False, description="List names that start with a dot (thumbnail caches live there)."
+    )
+
+
+class PreprocessSettings(Section):
+    """Guards: what is refused before it is decoded."""
+
+    max_bytes: int = Field(
+        200_000_000, ge=1, description="Bytes of a file; a larger one is refused unread."
+    )
+    max_pixels: int = Field(
+        250_000_000,
+        ge=1,
+        description="Width x height from the header; a larger one is refused undecoded (decompression bombs).",
+    )
+    min_side: int = Field(
+        1, ge=1, description="Pixels; smaller pictures are skipped (1x1 trackers, spacers)."
+    )
+    threads: int = Field(
+        0, ge=0, description="Threads that decode and encode; 0 means one per usable core."
+    )
+
+
+class ProviderSettings(Section):
+    """Who answers."""
+
+    kind: Literal["local", "openai"] | None = Field(
+        None,
+        description="`local` measures offline; `openai` asks a vision model. Unset: `openai` when a model is named, else `local`.",
+    )
+    base_url: HttpUrl | None = Field(
+        None,
+        description="Server to ask; unset: `OPENAI_BASE_URL`, else OpenAI. Any compatible server works.",
+    )
+    api: Literal["chat", "responses"] = Field(
+        "chat",
+        description="`chat` (Chat Completions: every compatible server has it) or `responses` (needed for detail: original).",
+    )
+    model: str | None = Field(None, description="The model's name, as the server knows it.")
+    api_key_env: str = Field(
+        "OPENAI_API_KEY",
+        description="Name of the environment variable that holds the key; the key itself is never a setting.",
+    )
+    organization_env: str = Field(
+        "OPENAI_ORG_ID", description="Environment variable with the organization, if any."
+    )
+    project_env: str = Field(
+        "OPENAI_PROJECT_ID", description="Environment variable with the project, if any."
+    )
+    service_tier: ServiceTier = Field(
+        ServiceTier.AUTO, description="Lane to ask for; `auto` sends none and takes the account's."
+    )
+    structured_output: Literal["json_schema", "json_object", "none"] = Field(
+        "json_schema",
+        description="How the schema is asked for; step down for servers without strict schemas. Answers are validated here either way.",
+    )
+    output_limit: Literal["auto", "max_tokens", "max_completion_tokens"] = Field(
+        "auto",
+        description="Key that limits the output over `chat`; `auto`: max_completion_tokens for OpenAI and Azure, else max_tokens. A gateway in front of OpenAI's reasoning models needs max_completion_tokens.",
+    )
+    send_detail: bool = Field(
+        default=True, description="Send `detail`; turn off for servers that reject the key."
+    )
+    temperature: float | None = Field(
+        None, ge=0, le=2, description="Sampling temperature; unset: not sent."
+    )
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = (
+        Field(
+            None,
+            description="Reasoning effort; unset: not sent. Not every model takes every value. Reasoning tokens count against the profile's max_output_tokens.",
+        )
+    )
+    timeout_s: float = Field(120.0, gt=0, description="Seconds for one whole attempt.")
+    connect_timeout_s: float = Field(10.0, gt=0, description="Seconds to open a connection.")
+
+
+class LimitSettings(Section):
+    """Ceilings that hold whatever happens."""
+
+    max_concurrency: int = Field(64, ge=1, le=10_000, description="Requests in flight at once.")
+    budget_usd: Decimal | None = Field(
+        None, ge=0, description="Dollars this run may spend; reaching it pauses the run, resumable."
+    )
+    max_attempts: int = Field(
+        6, ge=1, description="Tries for one image before it counts as failed."
+    )
+    retry_base_s: float = Field(
+        1.0, gt=0, description="Seconds before the first retry; doubles each time, with jitter."
+    )
+    retry_cap_s: float = Field(60.0, gt=0, description="Longest wait between two tries, seconds.")
+    memory_mb: int = Field(
+        256, ge=16, description="Megabytes of image data held at once, decoded pictures included."
+    )
+
+
+class LedgerSettings(Section):
+    """Where the truth is kept."""
+
+    url: str = Field(
+        "sqlite:///var/ledger.db",
+        description="`sqlite:///path` (or a plain path), `postgresql://user:password@host/db`.",
+    )
+    lease_s: float = Field(
+        120.0, gt=0, description="Seconds a claimed image stays ours without a sign of life."
+    )
+    group_ms: float = Field(
+        10.0, ge=0, description="Milliseconds settles may gather before they are written together."
+    )
+
+
+class ExportSettings(Section):
+    """One file that is written at the end of `tag`."""
+
+    format: Literal["csv", "json", "jsonl"] = Field(description="What to write.")
+    path: Path = Field(description="Where to write it; replaced whole, never half.")
+    status: tuple[Literal["done", "failed", "skipped", "pending"], ...] = Field(
+        ("done", "failed", "skipped"), description="Which images to include."
+    )
+
+
+class LogSettings(Section):
+    """What is told while it works."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "warning", description="Least level that is logged; -v means info, -vv debug, -q error."
+    )
+    format: Literal["text", "json"] = Field("text", description="One line per event on stderr.")
+    file: Path | None = Field(None, description="Append log lines to this file instead of stderr.")
+
+
+_DEFAULT_EXPORTS = (
+    ExportSettings(format="csv", path=Path("var/exports/tags.csv")),
+    ExportSettings(format="jsonl", path=Path("var/exports/tags.jsonl")),
+)
+
+
+class Settings(Section):
+    """All of it: one frozen value that a run is made from."""
+
+    library: LibrarySettings = LibrarySettings()
+    profile: str = Field(
+        "general", description="Shipped profile by name, or path of a profile file."
+    )
+    models: tuple[Path, ...] = Field(
+        (), description="Extra model tables that override or add rows, see `configs/models.yaml`."
+    )
+    preprocess: PreprocessSettings = PreprocessSettings()
+    provider: ProviderSettings = ProviderSettings()
+    limits: LimitSettings = LimitSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    exports: tuple[ExportSettings, ...] = Field(
+        _DEFAULT_EXPORTS,
+        description="Files written at the end of `tag`; an empty list writes none.",
+    )
+    log: LogSettings = LogSettings()
