@@ -1,0 +1,1 @@
+"""What it will cost, in tokens and nano-dollars: integer arithmetic over dated data. Pure."""
