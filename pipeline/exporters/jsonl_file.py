@@ -1,0 +1,31 @@
+"""Records as JSON Lines: one object a line."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pipeline.exporters.record import Record, encode_record
+from pipeline.exporters.whole_file import WholeFile
+
+
+class JsonlFile:
+    """One JSON object a line, with the keys of ``record.column_names``."""
+
+    def __init__(self, path: Path, fields: tuple[str, ...]) -> None:
+        self._file = WholeFile(path)
+        self._fields = fields
+
+    def __enter__(self) -> Self:
+        self._file.__enter__()
+        return self
+
+    def write(self, record: Record) -> None:
+        self._file.write(encode_record(record, self._fields) + b"\n")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.__exit__(kind, error, trace)

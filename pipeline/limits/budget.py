@@ -1,0 +1,66 @@
+"""The run's money: reserve the worst case before sending, settle on the answer."""
+
+import anyio
+
+from pipeline.domain.errors import BudgetExhausted
+from pipeline.domain.usage import NanoDollars, to_usd
+
+
+class Budget:
+    """A cap that true spend cannot pass, as long as no request costs more than was reserved.
+
+    Args:
+        cap: nano-dollars this run may spend; None for no cap.
+    """
+
+    def __init__(self, cap: NanoDollars | None) -> None:
+        self.cap = cap
+        self.spent = 0
+        self.reserved = 0
+        self._changed = anyio.Event()
+
+    async def reserve(self, worst: NanoDollars | None) -> NanoDollars:
+        """Set the worst case of one request aside; wait while others may still free room.
+
+        Args:
+            worst: nano-dollars, or None when the model has no known price.
+
+        Raises:
+            BudgetExhausted: there is no room and nothing in flight that could free some,
+                or there is a cap and the price is unknown.
+        """
+        if self.cap is None:
+            worst = worst or NanoDollars(0)
+        elif worst is None:
+            raise BudgetExhausted(
+                "a budget is set but the model's price is unknown: add the model to a file named "
+                "under `models:` in the configuration, or run without a budget"
+            )
+        else:
+            await self._wait_for_room(worst)
+        self.reserved += worst
+        return worst
+
+    def settle(self, reserved: NanoDollars, cost: NanoDollars | None) -> None:
+        """Give a reservation back and book what was paid.
+
+        Args:
+            reserved: as ``reserve`` gave it.
+            cost: nano-dollars; None when nobody knows (the answer was lost, the price is not
+                known): the worst is booked then, so that the cap holds.
+        """
+        self.reserved -= reserved
+        self.spent += reserved if cost is None else cost
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+    async def _wait_for_room(self, worst: NanoDollars) -> None:
+        assert self.cap is not None  # noqa: S101  asked only with a cap
+        while self.spent + self.reserved + worst > self.cap:
+            if not self.reserved:
+                raise BudgetExhausted(
+                    f"the budget of ${to_usd(self.cap)} has ${to_usd(self.cap - self.spent)} left "
+                    f"and the next request may cost ${to_usd(worst)}: "
+                    "the budget is for one run: the same command again goes on with a new one"
+                )
+            await self._changed.wait()

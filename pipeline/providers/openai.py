@@ -1,0 +1,124 @@
+"""The provider that asks OpenAI, or any server that speaks the same language."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from pipeline.config.settings import ProviderSettings
+from pipeline.domain.vision import Question, ServiceTier, VisionRequest, VisionResponse
+from pipeline.providers.complaint import read_request_id
+from pipeline.providers.errors_map import classify
+from pipeline.providers.loose_json import parse_answer
+from pipeline.providers.openai_chat import (
+    CHAT_PATH,
+    check_chat_detail,
+    frame_chat_request,
+    read_chat_answer,
+)
+from pipeline.providers.openai_responses import (
+    RESPONSES_PATH,
+    frame_responses_request,
+    read_responses_answer,
+)
+from pipeline.providers.request_frame import RequestFrame
+from pipeline.providers.transport import Reply, Transport, open_transport
+
+_SUCCESS: Final = range(200, 300)
+_MOST_FRAMES: Final = 32
+
+
+class OpenAIProvider:
+    """Asks one server over one session. No loops, no retries: one question, one request."""
+
+    def __init__(
+        self,
+        settings: ProviderSettings,
+        transport: Transport,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._settings = settings
+        self._transport = transport
+        self._now = now
+        self._frames: dict[tuple[int, ServiceTier], tuple[Question, RequestFrame]] = {}
+
+    @property
+    def name(self) -> str:
+        return "openai"
+
+    @property
+    def reads_metadata(self) -> bool:
+        return False
+
+    @property
+    def is_partial(self) -> bool:
+        return False
+
+    async def ask(self, request: VisionRequest) -> VisionResponse:
+        """Send one request; return the billed answer, whatever it says.
+
+        Raises:
+            AskError: this request failed; the class says whether another try may help.
+            RunPaused: every request would fail; the run must stop.
+            ConfigurationError: settings and profile contradict each other; nothing was sent.
+        """
+        frame = self._find_frame(request.question, request.service_tier)
+        body = await frame.fill_aside(request.image, request.note)
+        path = CHAT_PATH if self._settings.api == "chat" else RESPONSES_PATH
+        reply = await self._transport.post(path, body)
+        return self._read(reply, asked_model=request.question.model)
+
+    def _find_frame(self, question: Question, tier: ServiceTier) -> RequestFrame:
+        # By identity: hashing a question walks all its fields. Each entry holds its question, so
+        # that no other can come to have the same id.
+        key = (id(question), tier)
+        if key not in self._frames:
+            # A run has one question; only a server that asks for many users meets the limit.
+            if len(self._frames) >= _MOST_FRAMES:
+                self._frames.clear()
+            self._frames[key] = question, self._make_frame(question, tier)
+        return self._frames[key][1]
+
+    def _make_frame(self, question: Question, tier: ServiceTier) -> RequestFrame:
+        if self._settings.api == "responses":
+            return frame_responses_request(question, tier, settings=self._settings)
+        host = self._transport.host
+        return frame_chat_request(question, tier, settings=self._settings, host=host)
+
+    def _read(self, reply: Reply, *, asked_model: str) -> VisionResponse:
+        if reply.status not in _SUCCESS:
+            raise classify(
+                reply.status,
+                reply.body,
+                reply.headers,
+                now=self._now(),
+                server=self._transport.server,
+            )
+        request_id = read_request_id(reply.headers)
+        document: Any = parse_answer(reply.body, request_id=request_id)
+        read = read_chat_answer if self._settings.api == "chat" else read_responses_answer
+        return read(document, request_id=request_id, asked_model=asked_model)
+
+
+def check_question(settings: ProviderSettings, question: Question) -> None:
+    """Refuse, before a run starts, what the chosen API cannot be asked.
+
+    Raises:
+        ConfigurationError: ``detail: original`` over Chat Completions.
+    """
+    if settings.api == "chat":
+        check_chat_detail(question)
+
+
+@asynccontextmanager
+async def open_openai(
+    settings: ProviderSettings, environ: Mapping[str, str]
+) -> AsyncIterator[OpenAIProvider]:
+    """Open a provider on the server that settings and environment name.
+
+    Raises:
+        ConfigurationError: the URL, the key or the proxy cannot be used.
+    """
+    async with open_transport(settings, environ) as transport:
+        yield OpenAIProvider(settings, transport)

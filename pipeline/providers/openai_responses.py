@@ -1,0 +1,143 @@
+"""The Responses API on the wire: how a question is put, how an answer is read."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from pipeline.config.settings import ProviderSettings
+from pipeline.domain.errors import ProviderUnavailable
+from pipeline.domain.usage import TokenUsage
+from pipeline.domain.vision import Detail, FinishReason, Question, ServiceTier, VisionResponse
+from pipeline.providers.errors_map import classify_reported
+from pipeline.providers.loose_json import (
+    as_count,
+    as_mapping,
+    as_sequence,
+    as_text,
+    join_texts,
+    make_usage,
+)
+from pipeline.providers.request_frame import (
+    IMAGE_SLOT,
+    NOTE_SLOT,
+    RequestFrame,
+    make_format,
+    write_instructions,
+)
+
+RESPONSES_PATH: Final = "responses"
+_LEAST_OUTPUT_TOKENS: Final = 16  # the API refuses a lower limit
+_INCOMPLETE: Final = {
+    "max_output_tokens": FinishReason.LENGTH,
+    "content_filter": FinishReason.CONTENT_FILTER,
+}
+_WITHOUT_ANSWER: Final = frozenset({"failed", "cancelled", "queued", "in_progress"})
+_TEXT_PARTS: Final = frozenset({"output_text", "text"})
+_REFUSAL_PARTS: Final = frozenset({"refusal"})
+
+
+def frame_responses_request(
+    question: Question, tier: ServiceTier, *, settings: ProviderSettings
+) -> RequestFrame:
+    """Everything of a request but the picture; what is stable first, so that it can be cached."""
+    instructions = {"type": "input_text", "text": write_instructions(question, settings)}
+    # The API's schema has ``detail`` as required; ``auto`` is what leaving it out would mean.
+    detail = question.detail if settings.send_detail else Detail.AUTO
+    image = {"type": "input_image", "image_url": IMAGE_SLOT, "detail": detail.value}
+    document = {
+        "model": question.model,
+        **_make_options(question, tier, settings=settings),
+        "input": [
+            {"role": "developer", "content": [instructions]},
+            {"role": "user", "content": [NOTE_SLOT, image]},
+        ],
+    }
+    return RequestFrame.cut(document, note_part={"type": "input_text", "text": NOTE_SLOT})
+
+
+def _make_options(
+    question: Question, tier: ServiceTier, *, settings: ProviderSettings
+) -> dict[str, Any]:
+    effort = settings.reasoning_effort
+    form = make_format(question, settings)
+    options: dict[str, Any] = {
+        "max_output_tokens": max(question.max_output_tokens, _LEAST_OUTPUT_TOKENS),
+        "temperature": settings.temperature,
+        "reasoning": {"effort": effort} if effort else None,
+        "service_tier": None if tier is ServiceTier.AUTO else tier.value,
+        "text": {"format": form} if form else None,
+        "store": False,  # the API keeps answers unless told otherwise
+        "stream": False,
+    }
+    return {key: value for key, value in options.items() if value is not None}
+
+
+def read_responses_answer(
+    document: Any, *, request_id: str | None = None, asked_model: str = ""
+) -> VisionResponse:
+    """Read an answer, whatever shape a compatible server gave it.
+
+    Args:
+        document: the parsed body of an HTTP 200.
+        request_id: from the headers.
+        asked_model: taken for the model that answered where the server does not say.
+
+    Raises:
+        PipelineError: it failed, is not done, or holds no answer.
+    """
+    answer = as_mapping(document)
+    if reported := answer.get("error"):
+        raise classify_reported(reported, request_id=request_id)
+    status = as_text(answer.get("status"))
+    if status in _WITHOUT_ANSWER or not _has_answer(answer):
+        text = f"the response holds no answer (status {status})"
+        raise ProviderUnavailable(text, request_id=request_id)
+    return _read_output(answer, request_id=request_id, asked_model=asked_model)
+
+
+def _has_answer(answer: Mapping[str, Any]) -> bool:
+    is_settled = answer.get("status") in ("completed", "incomplete")
+    return is_settled or isinstance(answer.get("output"), list)
+
+
+def _read_output(
+    answer: Mapping[str, Any], *, request_id: str | None, asked_model: str
+) -> VisionResponse:
+    parts = list(_list_parts(answer))
+    refusal = join_texts(parts, kinds=_REFUSAL_PARTS, key="refusal")
+    usage = _read_usage(as_mapping(answer.get("usage")))
+    return VisionResponse(
+        text=join_texts(parts, kinds=_TEXT_PARTS) or as_text(answer.get("output_text")),
+        finish=FinishReason.REFUSAL if refusal else _read_finish(answer),
+        usage=usage or TokenUsage(),
+        usage_is_estimated=usage is None,
+        model=as_text(answer.get("model")) or asked_model,
+        service_tier=as_text(answer.get("service_tier")),
+        refusal=refusal,
+        request_id=request_id,
+    )
+
+
+def _list_parts(answer: Mapping[str, Any]) -> Iterator[Any]:
+    for item in map(as_mapping, as_sequence(answer.get("output"))):
+        # Reasoning items have parts with text too: thoughts, not the answer.
+        if item.get("type", "message") == "message":
+            yield from as_sequence(item.get("content"))
+
+
+def _read_finish(answer: Mapping[str, Any]) -> FinishReason:
+    if answer.get("status") == "completed":
+        return FinishReason.STOP
+    reason = as_text(as_mapping(answer.get("incomplete_details")).get("reason"))
+    return _INCOMPLETE.get(reason or "", FinishReason.OTHER)
+
+
+def _read_usage(usage: Mapping[str, Any]) -> TokenUsage | None:
+    into = as_mapping(usage.get("input_tokens_details"))
+    out_of = as_mapping(usage.get("output_tokens_details"))
+    return make_usage(
+        as_count(usage.get("input_tokens")),
+        as_count(usage.get("output_tokens")),
+        cached=as_count(into.get("cached_tokens")),
+        cache_write=as_count(into.get("cache_write_tokens")),
+        reasoning=as_count(out_of.get("reasoning_tokens")),
+    )

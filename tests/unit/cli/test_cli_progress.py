@@ -1,0 +1,86 @@
+from decimal import Decimal
+
+import pytest
+
+from pipeline.cli.progress import Bounds, Meter, Progress, describe, format_duration
+from pipeline.domain.outcomes import Cause, Failed
+from pipeline.engine.progress import Tally
+
+
+def make_progress(**changes: object) -> Progress:
+    values: dict[str, object] = {
+        "done": 1_200, "total": 5_000, "is_total_known": True, "images_per_s": 10.0,
+        "failed": 0, "in_flight": 0, "cost_nanos": 0, "budget_usd": None,
+    }  # fmt: skip
+    return Progress(**{**values, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("progress", "line"),
+    [
+        (make_progress(), "1,200 of 5,000 images, 10.0/s, 6 min left"),
+        (make_progress(is_total_known=False), "1,200 of at least 5,000 images, 10.0/s"),
+        (make_progress(done=5_000), "5,000 of 5,000 images, 10.0/s"),
+        (make_progress(done=0, total=0), "nothing new to tag"),
+        (make_progress(done=0, total=0, is_total_known=False), "listing images"),
+        (
+            make_progress(failed=3, in_flight=64, cost_nanos=412_345_678, images_per_s=0.0),
+            "1,200 of 5,000 images, 0.0/s, 3 failed, 64 in flight, $0.4123",
+        ),
+        (
+            make_progress(budget_usd=Decimal(5), images_per_s=0.0),
+            "1,200 of 5,000 images, 0.0/s, $0.0000 of $5",
+        ),
+    ],
+)
+def test_line_says_what_is_known(progress: Progress, line: str) -> None:
+    assert describe(progress) == line
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "0 s"), (89, "89 s"), (300, "5 min"), (3_599, "1 h 00 min"), (12_000, "3 h 20 min")],
+)
+def test_durations_are_as_coarse_as_they_are_long(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
+
+
+def test_rate_is_that_of_the_last_half_minute() -> None:
+    tally = Tally()
+    meter = Meter(tally, Bounds(), now=0.0)
+    for now in range(1, 101):
+        tally.tagged += 100 if now <= 60 else 5
+        progress = meter.read(float(now))
+    assert progress.images_per_s == pytest.approx(5.0)
+
+
+def test_first_look_divides_by_nothing() -> None:
+    assert Meter(Tally(), Bounds(), now=7.0).read(7.0).images_per_s == 0.0
+
+
+def test_while_listing_the_total_is_the_most_that_is_known() -> None:
+    tally = Tally()
+    meter = Meter(tally, Bounds(), now=0.0)
+    tally.findings.update(new=30, changed=5, unchanged=100)
+    assert meter.read(1.0).total == 35
+    meter.note_waiting(50, is_final=False)
+    progress = meter.read(2.0)
+    assert (progress.total, progress.is_total_known) == (50, False)
+
+
+def test_after_listing_the_count_of_the_ledger_is_the_total() -> None:
+    tally = Tally(is_scanning=False)
+    tally.findings.update(new=100)
+    tally.add_outcome(Failed(cause=Cause.EMPTY, message="no bytes"))
+    meter = Meter(tally, Bounds(), now=0.0)
+    meter.note_waiting(40, is_final=True)
+    progress = meter.read(1.0)
+    assert (progress.done, progress.total, progress.failed) == (1, 41, 1)
+    assert progress.is_total_known
+
+
+def test_limit_caps_the_total() -> None:
+    tally = Tally(is_scanning=False)
+    meter = Meter(tally, Bounds(limit=10), now=0.0)
+    meter.note_waiting(40, is_final=True)
+    assert meter.read(1.0).total == 10
