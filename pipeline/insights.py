@@ -1,0 +1,94 @@
+"""What a run or the ledger looks like from outside: the documents behind ``--json`` and pages."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.domain.jobs import JobState
+from pipeline.domain.outcomes import CAUSE_HELP, Cause
+from pipeline.domain.usage import to_usd
+from pipeline.ledger.catalogue import Scope
+from pipeline.ledger.reading import FailureGroup, LedgerReader, Spending
+
+
+async def describe_status(
+    reader: LedgerReader, *, scopes: Sequence[Scope] | None, profile: str | None, now_ms: int
+) -> dict[str, Any]:
+    """The ledger as it stands: counts, the latest run, spend of that run and of all time."""
+    counts = await reader.count_jobs(scopes, profile=profile)
+    runs = await reader.list_runs(limit=1)
+    latest = runs[0] if runs else None
+    spending = await reader.sum_spending()
+    summary: Mapping[str, Any] = (latest or {}).get("summary") or {}
+    return {
+        "run_id": latest["id"] if latest else None,
+        "state": latest["state"] if latest else "empty",
+        "images": {
+            "seen": sum(counts.values()),
+            **{state.value: count for state, count in counts.items()},
+            "reused": summary.get("images", {}).get("reused", 0),
+        },
+        "requests": {
+            "sent": spending.requests,
+            "retried": summary.get("requests", {}).get("retried", 0),
+            "rate_limited": summary.get("requests", {}).get("rate_limited", 0),
+            "lost": spending.lost,
+        },
+        "tokens": _tokens_of(spending),
+        "cost_usd": to_usd(spending.cost_nanos),
+        "unpriced_answers": spending.unpriced,
+        "estimate_usd": summary.get("estimate_usd"),
+        "elapsed_s": _elapsed(latest, now_ms),
+        "images_per_s": summary.get("images_per_s"),
+        "latest_run": _describe_run(latest) if latest else None,
+        "models": await reader.count_models(),
+        "exports": [
+            {"destination": row["destination"], "format": row["format"],
+             "records": row["records"], "finished_at": row["finished_at"]}
+            for row in await reader.list_exports()
+        ],
+    }  # fmt: skip
+
+
+def describe_failures(groups: Sequence[FailureGroup]) -> list[dict[str, Any]]:
+    """The document of ``errors --json``."""
+    return [
+        {
+            "cause": group.cause,
+            "state": group.state,
+            "count": group.count,
+            "meaning": CAUSE_HELP[Cause(group.cause)],
+            "examples": [{"uri": uri, "message": message} for uri, message in group.examples],
+        }
+        for group in groups
+    ]
+
+
+def exit_code_of(state: str, counts: Mapping[JobState, int]) -> int:
+    """0 all done, 3 some images failed, 4 paused, 130 interrupted."""
+    if state == "paused":
+        return 4
+    if state == "interrupted":
+        return 130
+    return 3 if counts[JobState.FAILED] else 0
+
+
+def _tokens_of(spending: Spending) -> dict[str, int]:
+    return {
+        "input": spending.input_tokens,
+        "cached": spending.cached_tokens,
+        "output": spending.output_tokens,
+        "reasoning": spending.reasoning_tokens,
+    }
+
+
+def _elapsed(run: Mapping[str, Any] | None, now_ms: int) -> float | None:
+    if run is None:
+        return None
+    ended: int = run["ended_at"] or now_ms
+    started: int = run["started_at"]
+    return round((ended - started) / 1000, 3)
+
+
+def _describe_run(run: Mapping[str, Any]) -> dict[str, Any]:
+    wanted = ("id", "verb", "state", "profile", "version", "model", "started_at", "ended_at")
+    return {**{key: run[key] for key in wanted}, "summary": run["summary"]}
