@@ -1,0 +1,1 @@
+"""The one composition root: settings become built objects, opened and closed in order."""

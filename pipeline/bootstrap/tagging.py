@@ -1,0 +1,316 @@
+"""Builds a run: provider, places, stages, pool; all closed again in reverse order."""
+
+import gc
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from pipeline.bootstrap.ledger import Ledger
+from pipeline.bootstrap.plan import Plan
+from pipeline.config.settings import ExportSettings, Settings
+from pipeline.costs.pricing import FreeOfCharge, RunPricing
+from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.images import ImageRef
+from pipeline.domain.jobs import JobState, ReviewState, RunId
+from pipeline.domain.usage import from_usd
+from pipeline.engine.export import ExportOrder
+from pipeline.engine.pool import Pool, PoolPlan
+from pipeline.engine.producer import Place, Producer
+from pipeline.engine.progress import Tally
+from pipeline.engine.report import describe_run
+from pipeline.engine.retry import RetryPolicy
+from pipeline.engine.stages import Asking, Ceilings, Clock, Pictures, Stages
+from pipeline.engine.tagging import Tagging
+from pipeline.engine.worker import Worker
+from pipeline.ledger.catalogue import Assignment, Scope
+from pipeline.ledger.jobs import JobQueue
+from pipeline.ledger.runs import ProfileVersion, RunState
+from pipeline.ledger.settling import Settler
+from pipeline.limits.budget import Budget
+from pipeline.limits.memory import ByteBudget
+from pipeline.preprocess.header import read_info
+from pipeline.preprocess.memory import tune_allocators
+from pipeline.preprocess.prepare import estimate_memory, prepare_image
+from pipeline.providers.base import Provider
+from pipeline.providers.local.provider import LocalProvider
+from pipeline.sources.local import LocalSource
+from pipeline.tagging.normalize import flat_tags
+from pipeline.tagging.parse import AnswerReader
+
+
+def real_clock() -> Clock:
+    """The world's time and chance."""
+    return Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic, chance=random.random)
+
+
+@asynccontextmanager
+async def open_tagging(
+    plan: Plan,
+    ledger: Ledger,
+    roots: Sequence[Path],
+    *,
+    environ: Mapping[str, str],
+    limit: int | None = None,
+    provider: Provider | None = None,
+) -> AsyncIterator[Tagging]:
+    """Open a run over ``roots``; nothing is sent before ``Tagging.run``.
+
+    A ``provider`` of the caller's own takes the place of the one that the settings name.
+
+    Raises:
+        ConfigurationError: no root, or the provider's settings are off.
+    """
+    tune_allocators()
+    ceilings = _make_ceilings(plan.settings)
+    opening = (
+        _open_provider(plan, ceilings.threads, environ)
+        if provider is None
+        else nullcontext(provider)
+    )
+    async with opening as chosen:
+        begun = await _begin(plan, ledger, roots)
+        tagging = _assemble(plan, ledger, begun, chosen, ceilings, limit)
+        # What is loaded by now stays: a full collection of it would stop the loop for 40 ms.
+        gc.freeze()
+        yield tagging
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Begun:
+    """A run that is on record."""
+
+    run: RunId
+    assignment: Assignment
+    places: Sequence[Place]
+    clock: Clock
+
+
+async def _begin(plan: Plan, ledger: Ledger, roots: Sequence[Path]) -> _Begun:
+    clock = real_clock()
+    assignment = await assign(plan, ledger, clock)
+    places = [await open_place(root, plan.settings, ledger) for root in roots]
+    run = await ledger.runs.open("tag", assignment, now_ms=clock.now_ms())
+    return _Begun(run=run, assignment=assignment, places=places, clock=clock)
+
+
+def _assemble(  # noqa: PLR0917  every part of a run meets here
+    plan: Plan,
+    ledger: Ledger,
+    begun: _Begun,
+    provider: Provider,
+    ceilings: Ceilings,
+    limit: int | None,
+) -> Tagging:
+    tally = Tally()
+    settler = _make_settler(plan, ledger, begun, provider)
+    stages = Stages(
+        pictures=_make_pictures(plan, begun.places),
+        asking=_make_asking(plan, provider),
+        ceilings=ceilings,
+        settler=settler,
+        clock=begun.clock,
+    )
+    queue = JobQueue(ledger.database, begun.run)
+    pool = Pool(
+        _make_pool_plan(plan, begun, ceilings, limit),
+        producer=Producer(ledger.catalogue, queue, begun.assignment, begun.run),
+        queue=queue,
+        worker=Worker(stages, tally),
+        settler=settler,
+        runs=ledger.runs,
+        clock=begun.clock,
+        tally=tally,
+    )
+    return Tagging(
+        begun.run,
+        pool=pool,
+        tally=tally,
+        reader=ledger.reader,
+        runs=ledger.runs,
+        clock=begun.clock,
+        scopes=[place.scope for place in begun.places],
+        profile=plan.profile.name,
+        orders=[make_order(wanted, plan.profile.name) for wanted in plan.settings.exports],
+    )
+
+
+def _make_settler(plan: Plan, ledger: Ledger, begun: _Begun, provider: Provider) -> Settler:
+    return Settler(
+        ledger.database,
+        begun.run,
+        begun.assignment,
+        provider=provider.name,
+        model=plan.question.model,
+        linger_seconds=plan.settings.ledger.group_ms / 1000,
+    )
+
+
+def _make_pool_plan(plan: Plan, begun: _Begun, ceilings: Ceilings, limit: int | None) -> PoolPlan:
+    return PoolPlan(
+        run=begun.run,
+        assignment=begun.assignment,
+        places=begun.places,
+        workers=ceilings.max_concurrency + 2 * int(ceilings.threads.total_tokens),
+        beat_seconds=plan.settings.ledger.lease_s / 4,
+        limit=limit,
+    )
+
+
+async def assign(plan: Plan, ledger: Ledger, clock: Clock) -> Assignment:
+    """The ledger's ids of what the plan asks."""
+    version = ProfileVersion(
+        name=plan.profile.name,
+        fingerprint=plan.question.fingerprint,
+        model=plan.question.model,
+        definition=plan.profile.model_dump(mode="json"),
+    )
+    return await ledger.runs.assign(version, now_ms=clock.now_ms())
+
+
+def make_order(wanted: ExportSettings, profile: str | None) -> ExportOrder:
+    """One configured export as an order."""
+    return ExportOrder(
+        format=wanted.format,
+        path=wanted.path,
+        states=tuple(JobState(state) for state in wanted.status),
+        profile=profile,
+    )
+
+
+def find_roots(paths: Sequence[Path], settings: Settings) -> list[Path]:
+    """The places a command is about: those it names, else the configured library.
+
+    Raises:
+        ConfigurationError: neither names one, or one is not there.
+    """
+    roots = list(paths) or (
+        [Path(settings.library.url).expanduser()] if settings.library.url else []
+    )
+    if not roots:
+        raise ConfigurationError(
+            "no library: name a folder (tagpipe tag ./photos) or set library.url"
+        )
+    for root in roots:
+        if not root.exists():
+            raise ConfigurationError(f"{root} does not exist: name a folder or an image file")
+    return roots
+
+
+async def open_place(root: Path, settings: Settings, ledger: Ledger) -> Place:
+    """A folder or file with its part of the ledger."""
+    source = LocalSource(root, settings.library)
+    is_single = await anyio.Path(root).is_file()
+    scopes = await ledger.catalogue.open_scopes(source.prefixes, is_single=is_single)
+    return Place(source=source, scopes=scopes)
+
+
+async def find_scopes(roots: Sequence[Path], settings: Settings, ledger: Ledger) -> list[Scope]:
+    """The parts of the ledger that ``roots`` cover."""
+    places = [await open_place(root, settings, ledger) for root in roots]
+    return [scope for place in places for scope in place.scopes]
+
+
+async def scan(plan: Plan, ledger: Ledger, roots: Sequence[Path], tally: Tally) -> dict[str, Any]:
+    """List ``roots`` into the ledger, counting into ``tally``; nothing is read or sent.
+
+    Returns:
+        The run's document, as ``tag`` has it; ``images.pending`` is what ``tag`` would ask about.
+    """
+    clock = real_clock()
+    began = clock.monotonic()
+    assignment = await assign(plan, ledger, clock)
+    places = [await open_place(root, plan.settings, ledger) for root in roots]
+    run = await ledger.runs.open("scan", assignment, now_ms=clock.now_ms())
+    state, document = RunState.FAULT, dict[str, Any]()
+    try:
+        queue = JobQueue(ledger.database, run)
+        await Producer(ledger.catalogue, queue, assignment, run).produce(places, tally, clock)
+        state = RunState.FINISHED
+        counts = await ledger.reader.count_jobs(
+            [scope for place in places for scope in place.scopes], profile=plan.profile.name
+        )
+        document = describe_run(
+            run, state, tally, counts=counts, elapsed_seconds=clock.monotonic() - began
+        )
+    except anyio.get_cancelled_exc_class():
+        state = RunState.INTERRUPTED
+        raise
+    finally:
+        with anyio.CancelScope(shield=True):
+            await ledger.runs.close(run, state, document, now_ms=clock.now_ms())
+    return document
+
+
+def _open_provider(
+    plan: Plan, threads: anyio.CapacityLimiter, environ: Mapping[str, str]
+) -> AbstractAsyncContextManager[Provider]:
+    if plan.is_local:
+        return nullcontext(LocalProvider(limiter=threads))
+    from pipeline.providers.openai import check_question, open_openai
+
+    check_question(plan.settings.provider, plan.question)
+    return open_openai(plan.settings.provider, environ)
+
+
+def _make_ceilings(settings: Settings) -> Ceilings:
+    limits = settings.limits
+    cap = None if limits.budget_usd is None else from_usd(limits.budget_usd)
+    half = limits.memory_mb * 1_000_000 // 2
+    return Ceilings(
+        budget=Budget(cap),
+        file_memory=ByteBudget(half),
+        decode_memory=ByteBudget(half),
+        threads=anyio.CapacityLimiter(settings.preprocess.threads or _count_cores()),
+        max_concurrency=limits.max_concurrency,
+    )
+
+
+def _count_cores() -> int:
+    has_affinity = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+
+
+def _make_pictures(plan: Plan, places: Sequence[Place]) -> Pictures:
+    async def read(image: ImageRef) -> bytes:
+        source = next(place.source for place in places if place.scope.covers(image.uri))
+        return await source.read(image, max_bytes=plan.options.max_bytes)
+
+    return Pictures(
+        read=read,
+        inspect=read_info,
+        prepare=partial(prepare_image, options=plan.options),
+        estimate_memory=partial(estimate_memory, options=plan.options),
+    )
+
+
+def _make_asking(plan: Plan, provider: Provider) -> Asking:
+    limits = plan.settings.limits
+    tier = plan.settings.provider.service_tier
+    return Asking(
+        question=plan.question,
+        provider=provider,
+        tier=tier,
+        reader=AnswerReader(plan.profile, allow_empty=provider.is_partial),
+        flat_tags=partial(flat_tags, plan.profile),
+        review_of=partial(_review_of, plan.profile.review_below),
+        pricing=FreeOfCharge() if plan.is_local else RunPricing(plan.table, plan.question, tier),
+        policy=RetryPolicy(
+            max_attempts=limits.max_attempts,
+            base_seconds=limits.retry_base_s,
+            cap_seconds=limits.retry_cap_s,
+        ),
+    )
+
+
+def _review_of(review_below: float | None, confidence: float | None) -> ReviewState:
+    is_unsure = review_below is not None and confidence is not None and confidence < review_below
+    return ReviewState.NEEDS_REVIEW if is_unsure else ReviewState.NONE

@@ -1,0 +1,219 @@
+"""Shows a run while it works: a bar on a terminal, a line now and then elsewhere."""
+
+import logging
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from pipeline.cli.output import make_console, tell
+from pipeline.domain.usage import NANO_PER_DOLLAR
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from rich.console import RenderableType
+
+    from pipeline.engine.progress import Tally
+
+_REFRESH_SECONDS: Final = 0.25
+_LINE_SECONDS: Final = 10.0
+_WINDOW_SECONDS: Final = 30.0
+_BAR_WIDTH: Final = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What a run may do at most; None for no bound."""
+
+    limit: int | None = None
+    budget_usd: "Decimal | None" = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a run is."""
+
+    done: int
+    total: int
+    """Images to bring to an end in this run, those done included: as far as is known."""
+    is_total_known: bool
+    images_per_s: float
+    failed: int
+    in_flight: int
+    cost_nanos: int
+    budget_usd: "Decimal | None"
+
+    @property
+    def seconds_left(self) -> float | None:
+        """None while nobody can know, and at the end."""
+        left = self.total - self.done
+        if not self.is_total_known or not self.images_per_s or not left:
+            return None
+        return left / self.images_per_s
+
+
+class Meter:
+    """Turns a tally into progress; the rate is that of the last half minute."""
+
+    def __init__(self, tally: "Tally", bounds: Bounds, *, now: float) -> None:
+        self._counted = 0
+        self._is_counted_whole = False
+        self._tally = tally
+        self._bounds = bounds
+        self._samples: deque[tuple[float, int]] = deque([(now, tally.settled)])
+
+    def read(self, now: float) -> Progress:
+        """How far the run is at ``now`` (seconds of a monotonic clock)."""
+        tally = self._tally
+        self._samples.append((now, tally.settled))
+        while self._samples[1][0] < now - _WINDOW_SECONDS:
+            self._samples.popleft()
+        began, settled = self._samples[0]
+        return Progress(
+            done=tally.settled,
+            total=self._total(),
+            is_total_known=not tally.is_scanning,
+            images_per_s=(tally.settled - settled) / (now - began) if now > began else 0.0,
+            failed=tally.failed,
+            in_flight=tally.in_flight,
+            cost_nanos=tally.cost_nanos,
+            budget_usd=self._bounds.budget_usd,
+        )
+
+    def note_waiting(self, count: int, *, is_final: bool) -> None:
+        """Take over the ledger's count of images that are not settled.
+
+        Before all are listed it is only the least there is to do.
+        """
+        self._counted = self._tally.settled + count
+        self._is_counted_whole = is_final
+
+    def _total(self) -> int:
+        tally = self._tally
+        found = tally.findings["new"] + tally.findings["changed"] + tally.stale
+        total = self._counted if self._is_counted_whole else max(self._counted, found)
+        if self._bounds.limit is not None:
+            total = min(total, self._bounds.limit)
+        return max(total, tally.settled)
+
+
+def describe(progress: Progress) -> str:
+    """One line: ``1,200 of 5,000 images, 12.3/s, 5 min left, 3 failed, 64 in flight, $0.41``."""
+    if not progress.total:
+        return "nothing new to tag" if progress.is_total_known else "listing images"
+    prefix = "" if progress.is_total_known else "at least "
+    parts = [
+        f"{progress.done:,} of {prefix}{progress.total:,} images",
+        f"{progress.images_per_s:.1f}/s",
+    ]
+    if (left := progress.seconds_left) is not None:
+        parts.append(f"{format_duration(left)} left")
+    if progress.failed:
+        parts.append(f"{progress.failed:,} failed")
+    if progress.in_flight:
+        parts.append(f"{progress.in_flight:,} in flight")
+    if progress.cost_nanos or progress.budget_usd is not None:
+        cap = "" if progress.budget_usd is None else f" of ${progress.budget_usd}"
+        parts.append(f"${progress.cost_nanos / NANO_PER_DOLLAR:,.4f}{cap}")
+    return ", ".join(parts)
+
+
+def describe_listing(tally: "Tally") -> str:
+    """One line while images are listed and nothing is asked."""
+    return f"{tally.seen:,} images listed, {tally.findings['new']:,} of them new"
+
+
+def format_duration(seconds: float) -> str:
+    """``40 s``, ``5 min``, ``3 h 20 min``."""
+    whole = max(0, round(seconds))
+    if whole < 90:  # noqa: PLR2004 - below that, minutes would be too coarse
+        return f"{whole} s"
+    hours, minutes = divmod(round(whole / 60), 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
+
+
+async def show_progress(
+    meter: Meter, tally: "Tally", count_waiting: Callable[[], Awaitable[int]]
+) -> None:
+    """Show a run until cancelled; the last state stays visible."""
+
+    def read() -> Progress:
+        return meter.read(anyio.current_time())
+
+    async with anyio.create_task_group() as both:
+        both.start_soon(_keep_count, meter, tally, count_waiting)
+        if sys.stderr.isatty():
+            await _draw_live(lambda: _draw_bar(read()))
+        else:
+            await _print_lines(lambda: describe(read()))
+
+
+async def show_listing(tally: "Tally") -> None:
+    """Show a scan until cancelled; the last state stays visible."""
+    if sys.stderr.isatty():
+        await _draw_live(lambda: describe_listing(tally))
+    else:
+        await _print_lines(lambda: describe_listing(tally))
+
+
+async def _keep_count(
+    meter: Meter, tally: "Tally", count_waiting: Callable[[], Awaitable[int]]
+) -> None:
+    meter.note_waiting(await count_waiting(), is_final=False)
+    while tally.is_scanning:  # noqa: ASYNC110 - a tally has no event to wait for
+        await anyio.sleep(_REFRESH_SECONDS)
+    meter.note_waiting(await count_waiting(), is_final=True)
+
+
+def _draw_bar(progress: Progress) -> "RenderableType":
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 1))
+    bar = ProgressBar(total=max(1, progress.total), completed=progress.done, width=_BAR_WIDTH)
+    grid.add_row(bar, describe(progress))
+    return grid
+
+
+async def _draw_live(draw: Callable[[], "RenderableType"]) -> None:
+    from rich.live import Live
+
+    with Live(console=make_console(sys.stderr), auto_refresh=False) as live, _log_above():
+        try:
+            while True:
+                live.update(draw(), refresh=True)
+                await anyio.sleep(_REFRESH_SECONDS)
+        finally:
+            live.update(draw(), refresh=True)
+
+
+async def _print_lines(describe_now: Callable[[], str]) -> None:
+    try:
+        while True:
+            await anyio.sleep(_LINE_SECONDS)
+            tell(describe_now())
+    finally:
+        tell(describe_now())
+
+
+@contextmanager
+def _log_above() -> Iterator[None]:
+    """Log lines go where stderr points while a display is live: above it, not through it."""
+    handlers = [
+        (handler, handler.stream)
+        for handler in logging.getLogger("pipeline").handlers
+        if isinstance(handler, logging.StreamHandler)
+        and not isinstance(handler, logging.FileHandler)
+    ]
+    for handler, _ in handlers:
+        handler.setStream(sys.stderr)
+    try:
+        yield
+    finally:
+        for handler, stream in handlers:
+            handler.setStream(stream)

@@ -1,0 +1,161 @@
+"""How documents look to people: small tables, plain and calm."""
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.cli.output import defuse
+from pipeline.cli.progress import format_duration
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from pipeline.engine.tagging import RunResult
+
+
+def make_table(*headings: str) -> Table:
+    """A table without lines; headings only where there are any."""
+    table = Table(box=None, show_header=bool(headings), padding=(0, 2, 0, 0), header_style="bold")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def make_facts(facts: Iterable[tuple[str, str, str]]) -> Table:
+    """Lines of a name, a figure and a remark; the figures stand flush right."""
+    table = make_table()
+    table.add_column(style="bold")
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, figure, remark in facts:
+        table.add_row(name, figure, Text(remark, style="dim"))
+    return table
+
+
+def format_usd(amount: str | None) -> str:
+    """Dollars of an exact decimal text, as people read them."""
+    if amount is None:
+        return "unknown"
+    value = Decimal(amount)
+    return f"${value:,.2f}" if value >= 1 or not value else f"${value:,.6f}".rstrip("0")
+
+
+def draw_result(result: "RunResult") -> list["RenderableType"]:
+    """The closing summary of ``tag``."""
+    document = result.document
+    elapsed = format_duration(document["elapsed_s"])
+    parts: list[RenderableType] = [
+        f"run {document['run_id']}: {document['state']}, {elapsed}",
+        make_facts(_facts_of_run(document)),
+    ]
+    parts += [
+        f"{report.format}: {defuse(report.path)} ({report.records:,} records)"
+        for report in result.exports
+    ]
+    return parts
+
+
+def _facts_of_run(document: Mapping[str, Any]) -> Iterable[tuple[str, str, str]]:
+    images, sent = document["images"], document["requests"]
+    yield "seen", f"{images['seen']:,}", _describe_findings(document["scan"])
+    yield "tagged", f"{images['tagged']:,}", ""
+    remark = "the same picture was answered before" if images["reused"] else ""
+    yield "reused", f"{images['reused']:,}", remark
+    yield "failed", f"{images['failed']:,}", _describe_causes(document)
+    if images["skipped"]:
+        yield "skipped", f"{images['skipped']:,}", ""
+    yield "pending", f"{images['pending'] + images['leased']:,}", ""
+    yield (
+        "requests",
+        f"{sent['sent']:,}",
+        _join(sent, ("retried", "retried"), ("rate_limited", "rate-limited")),
+    )
+    yield from _facts_of_spend(document)
+    yield "images/s", f"{document['images_per_s']:,.1f}", ""
+
+
+def _facts_of_spend(document: Mapping[str, Any]) -> Iterable[tuple[str, str, str]]:
+    tokens = document["tokens"]
+    if tokens["input"] or tokens["output"]:
+        yield "tokens in", f"{tokens['input']:,}", _join(tokens, ("cached", "of them cached"))
+        yield (
+            "tokens out",
+            f"{tokens['output']:,}",
+            _join(tokens, ("reasoning", "of them reasoning")),
+        )
+    unpriced = document["unpriced_answers"]
+    remark = f"and {unpriced:,} answers of a model without a known price" if unpriced else ""
+    if not remark and document.get("estimate_usd") not in (None, "0"):
+        remark = f"estimate {format_usd(document['estimate_usd'])}"
+    yield "cost", format_usd(document["cost_usd"]), remark
+
+
+def _describe_findings(scan: Mapping[str, int]) -> str:
+    kinds = ("new", "changed", "returned", "moved", "gone", "stale")
+    return _join(scan, *((kind, kind) for kind in kinds))
+
+
+def _describe_causes(document: Mapping[str, Any]) -> str:
+    if not document["images"]["failed"]:
+        return ""
+    causes = ", ".join(f"{count:,} {cause}" for cause, count in document["causes"].items())
+    return f"{causes or 'in earlier runs'}: see tagpipe errors"
+
+
+def _join(counts: Mapping[str, int], *names: tuple[str, str]) -> str:
+    return ", ".join(f"{counts[key]:,} {word}" for key, word in names if counts[key])
+
+
+def draw_scan(document: Mapping[str, Any]) -> list["RenderableType"]:
+    """The closing summary of ``scan``."""
+    images, found = document["images"], document["scan"]
+    kinds = ("new", "changed", "unchanged", "returned", "moved", "gone")
+    facts = [("listed", f"{images['seen']:,}", "")]
+    facts += [(kind, f"{found[kind]:,}", "") for kind in kinds]
+    facts += [("pending", f"{images['pending']:,}", "tagpipe tag asks about these")]
+    return [make_facts(facts)]
+
+
+def draw_status(document: Mapping[str, Any]) -> list["RenderableType"]:
+    """The ledger as it stands."""
+    run = document["latest_run"]
+    parts: list[RenderableType] = []
+    if run is not None:
+        parts.append(
+            f"latest run {run['id']} ({run['verb']}): {run['state']}, profile {run['profile']} "
+            f"version {run['version']}, {run['model']}, {format_duration(document['elapsed_s'])}"
+        )
+    parts.append(make_facts(_facts_of_ledger(document)))
+    parts += [
+        f"{export['format']}: {defuse(export['destination'])} ({export['records']:,} records)"
+        for export in document["exports"]
+    ]
+    return parts
+
+
+def _facts_of_ledger(document: Mapping[str, Any]) -> Iterable[tuple[str, str, str]]:
+    images, requests = document["images"], document["requests"]
+    yield "images", f"{images['seen']:,}", ""
+    for state in ("done", "failed", "skipped", "pending", "leased"):
+        remark = "see tagpipe errors" if state == "failed" and images[state] else ""
+        yield state, f"{images[state]:,}", remark
+    yield "requests", f"{requests['sent']:,}", _join(requests, ("lost", "lost with a process"))
+    yield from _facts_of_spend({**document, "estimate_usd": None})
+    for model, count in document["models"].items():
+        yield "answers", f"{count:,}", f"by {defuse(model)}"
+
+
+def draw_failures(groups: Iterable[Mapping[str, Any]]) -> list["RenderableType"]:
+    """Failures by cause, each with what it means and some examples."""
+    parts: list[RenderableType] = []
+    for group in groups:
+        heading = Text(f"{group['count']:,} {group['cause']}", style="bold")
+        parts.append(heading.append(f" ({group['state']}): {group['meaning']}", style="not bold"))
+        parts += [
+            f"    {defuse(example['uri'])}\n        {defuse(example['message'])}"
+            for example in group["examples"]
+        ]
+    return parts

@@ -1,0 +1,1 @@
+"""The order of things: produce, claim, process, settle, export."""

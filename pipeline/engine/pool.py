@@ -1,0 +1,224 @@
+"""A run: produce, claim, process with bounded concurrency, and end in good order."""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import anyio
+from anyio.abc import ObjectReceiveStream, ObjectSendStream
+
+from pipeline.domain.errors import EnvironmentFault, RunPaused
+from pipeline.domain.jobs import ClaimedJob, RunId
+from pipeline.engine.producer import Place, Producer
+from pipeline.engine.progress import Tally
+from pipeline.engine.stages import Clock
+from pipeline.engine.worker import Worker
+from pipeline.ledger.catalogue import Assignment, Scope
+from pipeline.ledger.jobs import JobQueue
+from pipeline.ledger.runs import RunBook, RunState
+
+_log = logging.getLogger(__name__)
+
+_IDLE_POLL_SECONDS = 0.5
+
+
+class Serving(Protocol):
+    """What writes for the workers: it ends by ``close`` alone, whatever is cancelled around it."""
+
+    async def serve(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolPlan:
+    """What one run is to do and within what bounds."""
+
+    run: RunId
+    assignment: Assignment
+    places: Sequence[Place]
+    workers: int
+    """Jobs in hand at once: in the air, being prepared, and waiting for a turn."""
+    beat_seconds: float
+    limit: int | None = None
+    """Images this run may bring to an end."""
+
+
+class Pool:
+    """Runs the producer, the claimer and the workers until there is nothing left to do."""
+
+    def __init__(  # noqa: PLR0913  the parts of a run, wired once in bootstrap
+        self,
+        plan: PoolPlan,
+        *,
+        producer: Producer,
+        queue: JobQueue,
+        worker: Worker,
+        settler: Serving,
+        runs: RunBook,
+        clock: Clock,
+        tally: Tally,
+    ) -> None:
+        self._plan = plan
+        self._producer = producer
+        self._queue = queue
+        self._worker = worker
+        self._settler = settler
+        self._runs = runs
+        self._clock = clock
+        self._tally = tally
+        self._wake = anyio.Event()
+        self._in_hand = 0
+        self._is_stopping = False
+        self._pause: RunPaused | None = None
+        self._fault: EnvironmentFault | None = None
+        self._may_have_work = True
+        self._scanning = anyio.CancelScope()
+        self._cancelling = anyio.CancelScope()
+
+    @property
+    def pause(self) -> RunPaused | None:
+        """Why the run stopped by itself, if it did."""
+        return self._pause
+
+    def stop(self) -> None:
+        """Claim and send nothing more; let what is under way settle."""
+        self._is_stopping = True
+        self._worker.stop()
+        self._scanning.cancel()
+        self._wake.set()
+
+    def cancel(self) -> None:
+        """Break off what is under way; each open attempt is still settled as interrupted."""
+        self.stop()
+        self._cancelling.cancel()
+
+    async def run(self) -> RunState:
+        """Work until all is done, paused or stopped; say which.
+
+        Raises:
+            EnvironmentFault: the disk, the database or the library failed; what was under way
+                was settled first.
+        """
+        await self._queue.reclaim_dead(now_ms=self._clock.now_ms())
+        try:
+            async with anyio.create_task_group() as keepers:
+                keepers.start_soon(self._settler.serve)
+                try:
+                    await self._work_until_done()
+                finally:
+                    # What was handed in is written before anything is given back.
+                    self._settler.close()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._queue.release(now_ms=self._clock.now_ms())
+        if self._pause is not None:
+            await self._queue.put_back(self._worker.find_wronged(self._pause))
+        if self._fault is not None:
+            raise self._fault
+        return self._end_state()
+
+    def _end_state(self) -> RunState:
+        if self._pause is not None:
+            return RunState.PAUSED
+        return RunState.INTERRUPTED if self._is_stopping else RunState.FINISHED
+
+    async def _work_until_done(self) -> None:
+        send, receive = anyio.create_memory_object_stream[ClaimedJob](self._plan.workers)
+        with self._cancelling:
+            async with anyio.create_task_group() as heart:
+                heart.start_soon(self._guard, self._beat)
+                async with anyio.create_task_group() as hands, receive:
+                    hands.start_soon(self._guard, self._produce)
+                    hands.start_soon(self._guard, self._claim, send)
+                    for _ in range(self._plan.workers):
+                        hands.start_soon(self._work, receive.clone())
+                heart.cancel_scope.cancel()
+
+    async def _guard(self, work: Callable[..., Awaitable[None]], *given: object) -> None:
+        """A fault of the machine ends the run in good order: what is under way still settles."""
+        try:
+            await work(*given)
+        except EnvironmentFault as fault:
+            self._fault = self._fault or fault
+            self.stop()
+
+    async def _produce(self) -> None:
+        with self._scanning:
+            await self._producer.produce(
+                self._plan.places, self._tally, self._clock, self._signal_work
+            )
+
+    async def _work(self, receive: ObjectReceiveStream[ClaimedJob]) -> None:
+        async with receive:
+            async for job in receive:
+                try:
+                    await self._guard(self._worker.process, job)
+                except RunPaused as pause:
+                    self._pause = self._pause or pause
+                    self.stop()
+                finally:
+                    self._in_hand -= 1
+                    self._wake.set()
+
+    async def _claim(self, send: ObjectSendStream[ClaimedJob]) -> None:
+        async with send:
+            while not self._is_stopping:
+                self._wake = anyio.Event()
+                claimed = await self._claim_some()
+                for job in claimed:
+                    await send.send(job)
+                if not claimed and not await self._wait_for_work():
+                    return
+
+    async def _claim_some(self) -> list[ClaimedJob]:
+        room = self._plan.workers - self._in_hand
+        if self._plan.limit is not None:
+            room = min(room, self._plan.limit - self._tally.settled - self._in_hand)
+        # A claim is a transaction: take many at a time, and only when there may be some.
+        is_worth_it = self._may_have_work and (room >= self._plan.workers // 4 or not self._in_hand)
+        if room <= 0 or not is_worth_it:
+            return []
+        claimed = await self._queue.claim(
+            self._scopes, self._plan.assignment, limit=room, now_ms=self._clock.now_ms()
+        )
+        self._in_hand += len(claimed)
+        self._may_have_work = len(claimed) == room
+        return claimed
+
+    async def _wait_for_work(self) -> bool:
+        """Sleep until something may be claimable; False when nothing ever will be."""
+        timeout = _IDLE_POLL_SECONDS
+        if not self._in_hand and not self._tally.is_scanning and not self._may_have_work:
+            due = await self._queue.find_next_due(self._scopes, self._plan.assignment)
+            if due is None:
+                return False
+            timeout = max(0.0, (due - self._clock.now_ms()) / 1000)
+        if self._is_limit_reached():
+            return False
+        with anyio.move_on_after(timeout) as waited:
+            await self._wake.wait()
+        self._may_have_work |= waited.cancelled_caught
+        return True
+
+    def _is_limit_reached(self) -> bool:
+        limit = self._plan.limit
+        return limit is not None and not self._in_hand and self._tally.settled >= limit
+
+    async def _beat(self) -> None:
+        """Keep our lease, and take over from those whose lease ran out meanwhile."""
+        while True:
+            await anyio.sleep(self._plan.beat_seconds)
+            now_ms = self._clock.now_ms()
+            await self._runs.beat(self._plan.run, now_ms=now_ms)
+            if await self._queue.reclaim_dead(now_ms=now_ms):
+                self._signal_work()
+
+    @property
+    def _scopes(self) -> list[Scope]:
+        return [scope for place in self._plan.places for scope in place.scopes]
+
+    def _signal_work(self) -> None:
+        self._may_have_work = True
+        self._wake.set()

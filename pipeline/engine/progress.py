@@ -1,0 +1,64 @@
+"""What a run has done so far: counted by the engine, read by whoever shows it."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from pipeline.domain.outcomes import Cause, Deferred, Failed, Outcome, Reused, Skipped, Tagged
+from pipeline.domain.usage import TokenUsage
+
+
+@dataclass(slots=True)
+class Tally:
+    """Running figures of one run. Only the engine adds; others read."""
+
+    seen: int = 0
+    findings: Counter[str] = field(default_factory=Counter)
+    gone: int = 0
+    moved: int = 0
+    stale: int = 0
+    is_scanning: bool = True
+    tagged: int = 0
+    reused: int = 0
+    skipped: int = 0
+    failed: int = 0
+    deferred: int = 0
+    late: int = 0
+    """Outcomes that came after the lease was lost: paid, kept, but not ours to settle."""
+    requests: int = 0
+    retried: int = 0
+    """Requests for images that had been asked about before in vain."""
+    rate_limited: int = 0
+    in_flight: int = 0
+    causes: Counter[Cause] = field(default_factory=Counter)
+    usage: TokenUsage = field(default_factory=TokenUsage)
+    cost_nanos: int = 0
+    unpriced: int = 0
+    estimate_nanos: int = 0
+    warnings: list[str] = field(default_factory=list)
+    """What a person should know although nothing failed."""
+
+    @property
+    def settled(self) -> int:
+        """Images that this run brought to an end."""
+        return self.tagged + self.reused + self.skipped + self.failed
+
+    def add_outcome(self, outcome: Outcome) -> None:
+        """Count how an attempt ended."""
+        match outcome:
+            case Tagged():
+                self.tagged += 1
+            case Reused():
+                self.reused += 1
+            case Skipped(cause=cause):
+                self.skipped += 1
+                self.causes[cause] += 1
+            case Deferred(cause=cause):
+                self.deferred += 1
+                self.rate_limited += cause is Cause.RATE_LIMITED
+            case Failed(cause=cause):
+                self.failed += 1
+                self.causes[cause] += 1
+        if isinstance(outcome, Tagged | Deferred | Failed) and outcome.spend is not None:
+            self.usage += outcome.spend.usage
+            self.cost_nanos += outcome.spend.cost or 0
+            self.unpriced += outcome.spend.cost is None

@@ -1,0 +1,60 @@
+"""The closing figures of a run, from its tally and the ledger's counts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.domain.jobs import JobState, RunId
+from pipeline.domain.usage import to_usd
+from pipeline.engine.progress import Tally
+
+
+def describe_run(
+    run: RunId,
+    state: str,
+    tally: Tally,
+    *,
+    counts: Mapping[JobState, int],
+    elapsed_seconds: float,
+) -> dict[str, Any]:
+    """The document of ``tag --json``; stored with the run.
+
+    ``images.done``, ``failed``, ``skipped``, ``pending`` and ``leased`` say how the tagged part
+    of the library stands afterwards; ``seen``, ``tagged`` and ``reused`` what this run did.
+    """
+    return {
+        "run_id": run,
+        "state": state,
+        "images": {
+            "seen": tally.seen,
+            **{state.value: counts[state] for state in JobState},
+            "tagged": tally.tagged,
+            "reused": tally.reused,
+        },
+        "scan": {
+            **{kind: tally.findings.get(kind, 0) for kind in _FINDINGS},
+            "moved": tally.moved,
+            "gone": tally.gone,
+            "stale": tally.stale,
+        },
+        "requests": {
+            "sent": tally.requests,
+            "retried": tally.retried,
+            "rate_limited": tally.rate_limited,
+        },
+        "tokens": {
+            "input": tally.usage.input,
+            "cached": tally.usage.cached,
+            "output": tally.usage.output,
+            "reasoning": tally.usage.reasoning,
+        },
+        "cost_usd": to_usd(tally.cost_nanos),
+        "unpriced_answers": tally.unpriced,
+        "estimate_usd": to_usd(tally.estimate_nanos),
+        "elapsed_s": round(elapsed_seconds, 3),
+        "images_per_s": round(tally.settled / elapsed_seconds, 3) if elapsed_seconds else 0.0,
+        "warnings": list(tally.warnings),
+        "causes": {cause.value: count for cause, count in tally.causes.most_common()},
+    }
+
+
+_FINDINGS = ("new", "changed", "unchanged", "returned")

@@ -1,0 +1,107 @@
+"""What a worker works with: the rooms of one run, wired together."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import anyio
+
+from pipeline.domain.images import ImageInfo, ImageRef, PreparedImage
+from pipeline.domain.jobs import ReviewState
+from pipeline.domain.usage import NanoDollars, TokenUsage
+from pipeline.domain.vision import Answer, Question, ServiceTier, VisionResponse
+from pipeline.engine.retry import RetryPolicy
+from pipeline.ledger.settling import Settler
+from pipeline.limits.budget import Budget
+from pipeline.limits.memory import ByteBudget
+from pipeline.providers.base import Provider
+
+
+class AnswerReading(Protocol):
+    """Reads an answer against the profile."""
+
+    def read(self, response: VisionResponse) -> tuple[Answer, float | None]:
+        """Return the normalised answer and the model's confidence.
+
+        Raises:
+            AskError: refused, filtered, cut or invalid.
+        """
+
+
+class Pricing(Protocol):
+    """What a request will and did cost."""
+
+    def estimate_usage(self, image: PreparedImage) -> TokenUsage:
+        """Tokens that asking about this picture is expected to take."""
+
+    def worst_cost(self, image: PreparedImage) -> NanoDollars | None:
+        """Nano-dollars that asking can cost at most; None when the price is unknown."""
+
+    def cost(self, usage: TokenUsage, *, model: str, tier: str | None) -> NanoDollars | None:
+        """Nano-dollars of what was used, by the model and tier that answered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """From an address to the bytes that are sent."""
+
+    read: Callable[[ImageRef], Awaitable[bytes]]
+    inspect: Callable[[bytes], ImageInfo]
+    """Header only; raises ImageError."""
+    prepare: Callable[[bytes], PreparedImage]
+    estimate_memory: Callable[[bytes], int]
+    """Bytes that preparing this file takes at most; reads the header only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """From the prepared bytes to a priced answer."""
+
+    question: Question
+    provider: Provider
+    tier: ServiceTier
+    reader: AnswerReading
+    flat_tags: Callable[[Answer], tuple[str, ...]]
+    review_of: Callable[[float | None], ReviewState]
+    pricing: Pricing
+    policy: RetryPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ceilings:
+    """What must not be exceeded."""
+
+    budget: Budget
+    file_memory: ByteBudget
+    """Files and prepared pictures in flight."""
+    decode_memory: ByteBudget
+    """Pictures while they are decoded; taken after ``file_memory``, never before."""
+    threads: anyio.CapacityLimiter
+    """CPU work at once."""
+    max_concurrency: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """Time and chance, handed in so that tests can hold them still."""
+
+    now: Callable[[], datetime]
+    """UTC."""
+    monotonic: Callable[[], float]
+    chance: Callable[[], float]
+    """Uniform in [0, 1)."""
+
+    def now_ms(self) -> int:
+        return int(self.now().timestamp() * 1000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stages:
+    """All of it."""
+
+    pictures: Pictures
+    asking: Asking
+    ceilings: Ceilings
+    settler: Settler
+    clock: Clock

@@ -1,0 +1,259 @@
+"""Connections and transactions: the one place that knows which database it is."""
+
+import importlib.util
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import orjson
+from sqlalchemy import ColumnElement, Table, any_, bindparam, event, func, select
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+
+from pipeline.domain.errors import ConfigurationError, EnvironmentFault, MissingExtraError
+
+_BUSY_TIMEOUT_SECONDS = 30
+_WAL_TRIES = 100
+_WAL_PAUSE_SECONDS = 0.02
+_CONNECT_TIMEOUT_SECONDS = 5
+_ALLOWED = "allowed: sqlite:///path, a plain path, postgresql://user:password@host/database"
+_POSTGRES_OPTIONS = frozenset({"host", "port", "sslmode"})
+
+
+def parse_ledger_url(text: str) -> URL:
+    """Read ``sqlite:///path``, a plain path, or ``postgresql://…``.
+
+    Raises:
+        ConfigurationError: for any other kind of address; its text holds no password.
+        MissingExtraError: for Postgres, when its driver is not installed.
+    """
+    if "://" not in text:
+        return URL.create("sqlite+aiosqlite", database=text)
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        # the cause may quote a piece of the password that was taken for a port
+        raise ConfigurationError(
+            f"ledger.url: this is no address that can be read; {_ALLOWED} "
+            "(special characters of a password as %xx)"
+        ) from None
+    kind = url.get_backend_name()
+    if kind == "sqlite":
+        return url.set(drivername="sqlite+aiosqlite")
+    if kind in {"postgresql", "postgres"}:
+        return _parse_postgres(url)
+    raise ConfigurationError(f"ledger.url: {kind!r} is no ledger; {_ALLOWED}")
+
+
+def _parse_postgres(url: URL) -> URL:
+    if importlib.util.find_spec("asyncpg") is None:
+        raise MissingExtraError("a ledger on Postgres", "postgres")
+    if not url.database:
+        raise ConfigurationError("ledger.url: name a database: postgresql://…/DATABASE")
+    for option in url.query:
+        if option not in _POSTGRES_OPTIONS:
+            allowed = ", ".join(sorted(_POSTGRES_OPTIONS))
+            raise ConfigurationError(f"ledger.url: no option {option!r}; allowed: {allowed}")
+    return url.set(drivername="postgresql+asyncpg")
+
+
+def name_ledger(url: URL) -> str:
+    """The address, fit for people: a path, or a URL without its password."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    return url.set(drivername="postgresql").render_as_string(hide_password=True)
+
+
+class Database:
+    """An open ledger database.
+
+    ``read()`` sees committed data and never waits for a writer; ``write()`` is one
+    transaction, one writer at a time on SQLite.
+    """
+
+    def __init__(self, url: URL) -> None:
+        self.url = url
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        make = _make_sqlite_engine if self.is_sqlite else _make_postgres_engine
+        self._writer = make(url, _ENGINE_WRITES)
+        self._readers = make(url, _ENGINE_READS)
+        self._outside = _make_outside_engine(url)
+
+    @property
+    def name(self) -> str:
+        """The address, fit for people: a path, or a URL without its password."""
+        return name_ledger(self.url)
+
+    @property
+    def path(self) -> Path:
+        """The database file of a SQLite ledger."""
+        return Path(str(self.url.database))
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for queries."""
+        with _faults_named(self.url):
+            async with self._readers.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction: committed on leaving, rolled back on an error."""
+        with _faults_named(self.url):
+            async with self._writer.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncIterator[AsyncConnection]:
+        """A connection outside any transaction, for statements that refuse to be in one."""
+        with _faults_named(self.url):
+            async with self._outside.connect() as connection:
+                yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    async def __aenter__(self) -> Self:
+        if not self.is_sqlite:
+            return self
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EnvironmentFault(
+                f"cannot make the ledger's folder {self.path.parent}: {error.strerror}"
+            ) from error
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._outside.dispose()
+        await self._readers.dispose()
+        await self._writer.dispose()
+
+
+class _faults_named:  # noqa: N801  a context manager used as a function
+    """Translates the driver's faults into ours, once."""
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        # a server that is away shows itself as an OSError of the socket
+        if isinstance(error, DBAPIError | OSError):
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            # drivers add details and hints in lines of their own, and are silent on a time-out
+            said = "; ".join(str(cause).splitlines())
+            said = said or f"no answer within {_CONNECT_TIMEOUT_SECONDS} s"
+            raise EnvironmentFault(f"the ledger {name_ledger(self._url)} failed: {said}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Use:
+    """What an engine is for."""
+
+    begin: str
+    """How a transaction of it begins on SQLite."""
+    sqlite_connections: int
+    postgres_connections: int
+
+
+# Read-then-write transactions would fail at once with SQLITE_BUSY_SNAPSHOT if they began
+# deferred, whatever the busy timeout.
+_ENGINE_WRITES = _Use(begin="BEGIN IMMEDIATE", sqlite_connections=1, postgres_connections=3)
+_ENGINE_READS = _Use(begin="BEGIN", sqlite_connections=4, postgres_connections=3)
+
+
+def _make_sqlite_engine(url: URL, use: _Use) -> AsyncEngine:
+    engine = create_async_engine(
+        url,
+        pool_size=use.sqlite_connections,
+        max_overflow=0,
+        pool_timeout=None,
+        connect_args={"timeout": _BUSY_TIMEOUT_SECONDS},
+    )
+    event.listen(engine.sync_engine, "connect", _configure_sqlite)
+    event.listen(engine.sync_engine, "begin", lambda c: c.exec_driver_sql(use.begin))
+    return engine
+
+
+def _make_postgres_engine(url: URL, use: _Use) -> AsyncEngine:
+    return create_async_engine(
+        _write_for_driver(url),
+        pool_size=use.postgres_connections,
+        max_overflow=0,
+        pool_timeout=None,
+        connect_args={"timeout": _CONNECT_TIMEOUT_SECONDS},
+    )
+
+
+def _make_outside_engine(url: URL) -> AsyncEngine:
+    if url.get_backend_name() == "sqlite":
+        return create_async_engine(url, poolclass=NullPool)
+    return create_async_engine(
+        _write_for_driver(url),
+        poolclass=NullPool,
+        connect_args={"timeout": _CONNECT_TIMEOUT_SECONDS},
+    )
+
+
+def _write_for_driver(url: URL) -> URL:
+    """The driver says ``ssl`` to what everybody else calls ``sslmode``."""
+    renamed = {"ssl" if name == "sslmode" else name: value for name, value in url.query.items()}
+    return url.set(query=renamed)
+
+
+def _configure_sqlite(connection: Any, _entry: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    _switch_to_wal(cursor)
+    for pragma in (
+        "synchronous=NORMAL",
+        "temp_store=MEMORY",
+        "cache_size=-32768",
+        "journal_size_limit=67108864",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _switch_to_wal(cursor: Any) -> None:
+    """Only the first connection to a new file has to; the others find it done.
+
+    SQLite does not wait its busy timeout here when another program is about to switch, too.
+    """
+    for tries_left in reversed(range(_WAL_TRIES)):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or not tries_left:
+                raise
+            time.sleep(_WAL_PAUSE_SECONDS)
+        else:
+            return
+
+
+def among(
+    connection: AsyncConnection, column: ColumnElement[Any], values: Sequence[Any]
+) -> ColumnElement[bool]:
+    """``column IN (values)`` with one bound parameter however many values there are."""
+    if connection.dialect.name == "sqlite":
+        listed = func.json_each(orjson.dumps(values).decode()).table_valued("value")
+        return column.in_(select(listed.c.value))
+    from sqlalchemy.dialects.postgresql import ARRAY
+
+    return column == any_(bindparam(None, list(values), type_=ARRAY(column.type)))
+
+
+def insert_new(connection: AsyncConnection, table: Table) -> Any:
+    """An INSERT that leaves existing rows alone (``ON CONFLICT DO NOTHING``)."""
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table).on_conflict_do_nothing()
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(table).on_conflict_do_nothing()

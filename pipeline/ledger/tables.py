@@ -1,0 +1,216 @@
+"""The tables, the same on SQLite and Postgres; ``migrations/`` is held equal by a test.
+
+Times are integer milliseconds since 1970 UTC, money is integer nano-dollars, keys are sha256.
+No image bytes and no secrets, ever.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    literal_column,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite makes a rowid alias only of INTEGER; Postgres needs 64 bits.
+_Id = BigInteger().with_variant(Integer, "sqlite")
+_Instant = BigInteger
+
+
+def _id() -> Column[int]:
+    return Column("id", _Id, primary_key=True)
+
+
+libraries = Table(
+    "libraries",
+    metadata,
+    _id(),
+    Column("root", Text, nullable=False, unique=True),
+)
+
+images = Table(
+    "images",
+    metadata,
+    _id(),
+    Column("library_id", _Id, ForeignKey("libraries.id"), nullable=False),
+    Column("uri", Text, nullable=False, unique=True),
+    Column("size", BigInteger, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("sha256", LargeBinary),
+    Column("format", Text),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("found_in_run", _Id, nullable=False),
+    Column("moved_from", _Id),
+    Column("gone_at", _Instant),
+)
+Index("ix_images_sha256", images.c.sha256)
+
+profiles = Table(
+    "profiles",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False, unique=True),
+)
+
+profile_versions = Table(
+    "profile_versions",
+    metadata,
+    _id(),
+    Column("profile_id", _Id, ForeignKey("profiles.id"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("definition", Text, nullable=False),
+    Column("created_at", _Instant, nullable=False),
+    UniqueConstraint("profile_id", "fingerprint"),
+    UniqueConstraint("profile_id", "version"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    _id(),
+    Column("verb", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("version_id", _Id, ForeignKey("profile_versions.id"), nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("process_started", Text, nullable=False),
+    Column("started_at", _Instant, nullable=False),
+    Column("lease_until", _Instant, nullable=False),
+    Column("ended_at", _Instant),
+    Column("summary", Text),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    _id(),
+    Column("image_id", _Id, ForeignKey("images.id"), nullable=False),
+    Column("profile_id", _Id, ForeignKey("profiles.id"), nullable=False),
+    Column("library_id", _Id, ForeignKey("libraries.id"), nullable=False),
+    Column("version_id", _Id, ForeignKey("profile_versions.id"), nullable=False),
+    Column("state", Text, nullable=False),
+    Column("review", Text, nullable=False, server_default="none"),
+    Column("run_id", _Id),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("not_before", _Instant, nullable=False, server_default="0"),
+    Column("cause", Text),
+    Column("message", Text),
+    Column("result_id", _Id),
+    Column("input_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("cached_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("output_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("cost_nanos", BigInteger, nullable=False, server_default="0"),
+    # an answer by a model without a known price: cost_nanos is then a lower bound
+    Column("is_unpriced", Boolean, nullable=False, server_default=text("false")),
+    Column("settled_at", _Instant),
+    UniqueConstraint("image_id", "profile_id"),
+)
+# Literals, not bound parameters: SQLite matches a partial index only against a literal.
+job_is_pending = jobs.c.state == literal_column("'pending'")
+job_is_leased = jobs.c.state == literal_column("'leased'")
+
+# Claims read only this index: it holds nothing that is done, so it stays small as 'done' grows.
+Index(
+    "ix_jobs_ready",
+    jobs.c.version_id,
+    jobs.c.library_id,
+    jobs.c.not_before,
+    jobs.c.id,
+    sqlite_where=job_is_pending,
+    postgresql_where=job_is_pending,
+)
+Index(
+    "ix_jobs_leased",
+    jobs.c.run_id,
+    sqlite_where=job_is_leased,
+    postgresql_where=job_is_leased,
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    # run id in the high bits, a counter below: known before the row is written
+    Column("id", _Id, primary_key=True, autoincrement=False),
+    Column("job_id", _Id, ForeignKey("jobs.id"), nullable=False),
+    Column("run_id", _Id, ForeignKey("runs.id"), nullable=False),
+    Column("request_key", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("model_asked", Text, nullable=False),
+    Column("model_answered", Text),
+    Column("service_tier", Text),
+    Column("cause", Text),
+    Column("request_id", Text),
+    Column("input_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("cached_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("cache_write_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("output_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("reasoning_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("usage_is_estimated", Boolean, nullable=False, server_default=text("false")),
+    Column("cost_nanos", BigInteger),
+    Column("opened_at", _Instant, nullable=False),
+    Column("settled_at", _Instant),
+)
+attempt_is_open = attempts.c.state == literal_column("'open'")
+
+# One open request per question and picture, over all processes that share the ledger.
+Index(
+    "ix_attempts_open_request",
+    attempts.c.request_key,
+    unique=True,
+    sqlite_where=attempt_is_open,
+    postgresql_where=attempt_is_open,
+)
+Index(
+    "ix_attempts_open_run",
+    attempts.c.run_id,
+    sqlite_where=attempt_is_open,
+    postgresql_where=attempt_is_open,
+)
+
+results = Table(
+    "results",
+    metadata,
+    # the id of the attempt that brought the answer
+    Column("id", _Id, primary_key=True, autoincrement=False),
+    Column("request_key", LargeBinary, nullable=False, unique=True),
+    Column("version_id", _Id, ForeignKey("profile_versions.id"), nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("tags", Text, nullable=False),
+    Column("confidence", Float),
+    Column("created_at", _Instant, nullable=False),
+)
+
+exports = Table(
+    "exports",
+    metadata,
+    _id(),
+    Column("destination", Text, nullable=False, unique=True),
+    Column("format", Text, nullable=False),
+    Column("records", BigInteger, nullable=False),
+    Column("cursor", BigInteger, nullable=False),
+    Column("finished_at", _Instant, nullable=False),
+)
