@@ -1,0 +1,140 @@
+"""Migrations lead to the very tables the program uses, and back, on every database."""
+
+import re
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from databases import KINDS, make_url
+from ledgers import make_ref, open_desk
+from sqlalchemy import Connection, inspect, text
+
+from pipeline.config.paths import migrations_folder
+from pipeline.domain.errors import EnvironmentFault
+from pipeline.ledger.database import Database, parse_ledger_url
+from pipeline.ledger.schema import HEAD, ensure_schema, read_revision, upgrade
+from pipeline.ledger.tables import metadata
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=KINDS)
+async def empty(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Database]:
+    """A database without tables."""
+    async with Database(parse_ledger_url(make_url(request.param, tmp_path))) as database:
+        yield database
+
+
+@pytest.fixture
+async def made(empty: Database) -> Database:
+    """A ledger as the program makes it."""
+    await ensure_schema(empty)
+    return empty
+
+
+def test_the_head_known_to_the_program_is_the_newest_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()))
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+async def test_migrated_tables_equal_the_programs(empty: Database) -> None:
+    await upgrade(empty)
+    async with empty.read() as connection:
+        assert await connection.run_sync(_compare) == []
+
+
+async def test_migrated_definitions_equal_the_programs_letter_by_letter(tmp_path: Path) -> None:
+    found = []
+    for name, make in (("migrated", upgrade), ("made", ensure_schema)):
+        async with Database(parse_ledger_url(f"{tmp_path}/{name}.db")) as database:
+            await make(database)
+            async with database.read() as connection:
+                found.append(await connection.run_sync(_read_definitions))
+    assert len(found[0]) > len(metadata.tables)
+    assert found[0] == found[1]
+
+
+async def test_an_upgrade_keeps_the_data_and_a_downgrade_leaves_nothing(made: Database) -> None:
+    async with open_desk(made) as desk:
+        await desk.record(make_ref("a"))
+    await upgrade(made)
+    assert await read_revision(made) == HEAD
+    async with made.read() as connection:
+        assert await connection.scalar(text("SELECT count(*) FROM images")) == 1
+    await upgrade(made, "base")
+    async with made.read() as connection:
+        assert await connection.run_sync(_list_tables) == ["alembic_version"]
+
+
+async def test_a_ledger_that_was_taken_down_can_be_made_again(made: Database) -> None:
+    await upgrade(made, "base")
+    assert await read_revision(made) is None
+    await ensure_schema(made)
+    await upgrade(made)
+    assert await read_revision(made) == HEAD
+
+
+@pytest.mark.parametrize("make", [ensure_schema, upgrade])
+async def test_programs_that_start_at_once_make_one_ledger(
+    empty: Database, make: Callable[[Database], Awaitable[None]]
+) -> None:
+    async with Database(empty.url) as other, anyio.create_task_group() as group:
+        for database in (empty, other, empty):
+            group.start_soon(make, database)
+    async with empty.read() as connection:
+        found = await connection.execute(text("SELECT version_num FROM alembic_version"))
+        assert found.scalars().all() == [HEAD]
+
+
+async def test_a_file_that_another_program_is_making_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    with closing(other):
+        other.execute("CREATE TABLE other (id)")
+        other.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.2, other.execute, ["COMMIT"]).start()
+        async with Database(parse_ledger_url(str(path))) as database:
+            await ensure_schema(database)
+            assert await read_revision(database) == HEAD
+
+
+async def test_a_ledger_of_another_program_version_is_refused(made: Database) -> None:
+    async with made.write() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    secret = "hunter2"
+    url = made.url if made.is_sqlite else made.url.set(password=secret)
+    async with Database(url) as database:
+        with pytest.raises(EnvironmentFault, match=r"9999.*tagpipe db upgrade") as refused:
+            await ensure_schema(database)
+        with pytest.raises(EnvironmentFault, match=r"9999.*install the newer tagpipe") as stuck:
+            await upgrade(database)
+    for told in (str(refused.value), str(stuck.value)):
+        assert str(made.url.database) in told
+        assert secret not in told
+
+
+def _compare(connection: Connection) -> list[object]:
+    return list(compare_metadata(MigrationContext.configure(connection), metadata))
+
+
+def _list_tables(connection: Connection) -> list[str]:
+    return inspect(connection).get_table_names()
+
+
+def _read_definitions(connection: Connection) -> set[tuple[str, tuple[str, ...]]]:
+    """Names and normalised SQL of tables and indexes; the order of constraints does not count."""
+    query = text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+    return {
+        (name, tuple(sorted(re.sub(r'[()"\s]', "", sql).split(","))))
+        for name, sql in connection.execute(query)
+        if not name.startswith("alembic")
+    }

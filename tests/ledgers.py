@@ -1,0 +1,121 @@
+"""A small ledger to test on: images, a profile, a run, and the parts that act on them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from pipeline.domain.images import ImageFormat, ImageInfo, ImageRef
+from pipeline.domain.jobs import ClaimedJob, RunId
+from pipeline.domain.outcomes import Spend, Tagged
+from pipeline.domain.usage import NanoDollars, TokenUsage
+from pipeline.ledger.catalogue import Assignment, Catalogue, Finding, Scope
+from pipeline.ledger.database import Database, parse_ledger_url
+from pipeline.ledger.jobs import JobQueue
+from pipeline.ledger.reading import LedgerReader
+from pipeline.ledger.runs import ProfileVersion, RunBook
+from pipeline.ledger.schema import ensure_schema
+from pipeline.ledger.settling import Settlement, Settler
+
+NOW = 1_800_000_000_000
+ROOT = "/photos"
+INFO = ImageInfo(format=ImageFormat.JPEG, width=640, height=480)
+
+
+def make_version(fingerprint: str = "f1", name: str = "general") -> ProfileVersion:
+    return ProfileVersion(
+        name=name, fingerprint=fingerprint, model="sim-1", definition={"fields": {"title": {}}}
+    )
+
+
+def make_ref(name: str, *, size: int = 100, version: str = "1") -> ImageRef:
+    return ImageRef(uri=f"{ROOT}/{name}", size=size, version=version)
+
+
+def make_refs(count: int) -> list[ImageRef]:
+    return [make_ref(f"{n:06}.jpg", version=str(n)) for n in range(count)]
+
+
+def make_tagged(title: str = "a mug", cost: int | None = 1_000) -> Tagged:
+    usage = TokenUsage(input=100, cached=20, output=10)
+    price = None if cost is None else NanoDollars(cost)
+    return Tagged(
+        answer={"title": title},
+        confidence=0.9,
+        spend=Spend(usage=usage, cost=price, model="sim-1", request_id="req-1"),
+    )
+
+
+@dataclass
+class Desk:
+    """One run on a ledger."""
+
+    database: Database
+    catalogue: Catalogue
+    runs: RunBook
+    reader: LedgerReader
+    scopes: tuple[Scope, ...]
+    assignment: Assignment
+    run: RunId
+    queue: JobQueue
+    settler: Settler
+
+    async def record(self, *refs: ImageRef) -> dict[Finding, int]:
+        counts, _ = await self.catalogue.record(
+            refs, self.scopes, assignment=self.assignment, run=self.run
+        )
+        return {kind: count for kind, count in counts.items() if count}
+
+    async def claim(self, limit: int = 10, now_ms: int = NOW) -> list[ClaimedJob]:
+        return await self.queue.claim(self.scopes, self.assignment, limit=limit, now_ms=now_ms)
+
+    async def states(self) -> dict[str, int]:
+        counts = await self.reader.count_jobs()
+        return {state.value: count for state, count in counts.items() if count}
+
+    async def open(self, job: ClaimedJob, key: bytes = b"key") -> object:
+        return await self.settler.open_attempt(job, key, NOW)
+
+    async def settle(self, job: ClaimedJob, **given: object) -> bool:
+        values = {"settled_at_ms": NOW, "sha256": b"s" * 32, "info": INFO, **given}
+        return await self.settler.settle(Settlement(job=job, **values))  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def open_desk(
+    database: Database, *, version: ProfileVersion | None = None, now_ms: int = NOW
+) -> AsyncIterator[Desk]:
+    """Another run on ``database``; its clerks work until the block ends."""
+    runs = RunBook(database, lease_seconds=60)
+    assignment = await runs.assign(version or make_version(), now_ms=now_ms)
+    run = await runs.open("tag", assignment, now_ms=now_ms)
+    catalogue = Catalogue(database)
+    desk = Desk(
+        database=database,
+        catalogue=catalogue,
+        runs=runs,
+        reader=LedgerReader(database),
+        scopes=await catalogue.open_scopes((f"{ROOT}/",), is_single=False),
+        assignment=assignment,
+        run=run,
+        queue=JobQueue(database, run),
+        settler=Settler(
+            database, run, assignment, provider="openai", model="sim-1", linger_seconds=0
+        ),
+    )
+    async with anyio.create_task_group() as clerks:
+        clerks.start_soon(desk.settler.serve)
+        try:
+            yield desk
+        finally:
+            desk.settler.close()
+
+
+@asynccontextmanager
+async def open_sqlite(folder: Path) -> AsyncIterator[Database]:
+    """A fresh ledger file with its tables."""
+    async with Database(parse_ledger_url(f"sqlite:///{folder}/ledger.db")) as database:
+        await ensure_schema(database)
+        yield database
