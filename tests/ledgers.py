@@ -17,7 +17,9 @@ from pipeline.ledger.jobs import JobQueue
 from pipeline.ledger.reading import LedgerReader
 from pipeline.ledger.runs import ProfileVersion, RunBook
 from pipeline.ledger.schema import ensure_schema
-from pipeline.ledger.settling import Settlement, Settler
+from pipeline.ledger.settlement import Settlement
+from pipeline.ledger.settling import Settler
+from pipeline.ledger.spool import Spool
 
 NOW = 1_800_000_000_000
 ROOT = "/photos"
@@ -85,7 +87,11 @@ class Desk:
 
 @asynccontextmanager
 async def open_desk(
-    database: Database, *, version: ProfileVersion | None = None, now_ms: int = NOW
+    database: Database,
+    *,
+    version: ProfileVersion | None = None,
+    now_ms: int = NOW,
+    spool: Path | None = None,
 ) -> AsyncIterator[Desk]:
     """Another run on ``database``; its clerks work until the block ends."""
     runs = RunBook(database, lease_seconds=60)
@@ -102,10 +108,18 @@ async def open_desk(
         run=run,
         queue=JobQueue(database, run),
         settler=Settler(
-            database, run, assignment, provider="openai", model="sim-1", linger_seconds=0
+            database,
+            run,
+            assignment,
+            provider="openai",
+            model="sim-1",
+            linger_seconds=0,
+            spool=Spool(spool or Path("nowhere"), run, reserved_bytes=4_096),
         ),
     )
     async with anyio.create_task_group() as clerks:
+        if spool is not None:
+            await desk.settler.prepare()
         clerks.start_soon(desk.settler.serve)
         try:
             yield desk

@@ -30,7 +30,8 @@ async def open_ledger(settings: Settings) -> AsyncIterator[Ledger]:
         ConfigurationError: the address is no ledger's.
         EnvironmentFault: it cannot be opened, or is of another program version.
     """
-    async with Database(parse_ledger_url(settings.ledger.url)) as database:
+    url = parse_ledger_url(settings.ledger.url)
+    async with Database(url, patience_seconds=settings.ledger.patience_s) as database:
         await ensure_schema(database)
         yield Ledger(
             database=database,

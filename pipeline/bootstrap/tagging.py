@@ -2,18 +2,16 @@
 
 import gc
 import os
-import random
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 
+from pipeline.bootstrap.clock import open_clock
 from pipeline.bootstrap.ledger import Ledger
 from pipeline.bootstrap.plan import Plan
 from pipeline.config.settings import ExportSettings, Settings
@@ -35,6 +33,7 @@ from pipeline.ledger.catalogue import Assignment, Scope
 from pipeline.ledger.jobs import JobQueue
 from pipeline.ledger.runs import ProfileVersion, RunState
 from pipeline.ledger.settling import Settler
+from pipeline.ledger.spool import Spool, find_spool_folder
 from pipeline.limits.budget import Budget
 from pipeline.limits.memory import ByteBudget
 from pipeline.preprocess.header import read_info
@@ -46,10 +45,9 @@ from pipeline.sources.local import LocalSource
 from pipeline.tagging.normalize import flat_tags
 from pipeline.tagging.parse import AnswerReader
 
-
-def real_clock() -> Clock:
-    """The world's time and chance."""
-    return Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic, chance=random.random)
+# What a settled answer takes in the spool: its frame, and its text at eight bytes a token.
+_SPOOLED_BYTES = 2_000
+_TOKEN_BYTES = 8
 
 
 @asynccontextmanager
@@ -95,7 +93,7 @@ class _Begun:
 
 
 async def _begin(plan: Plan, ledger: Ledger, roots: Sequence[Path]) -> _Begun:
-    clock = real_clock()
+    clock = await open_clock(ledger.database)
     assignment = await assign(plan, ledger, clock)
     places = [await open_place(root, plan.settings, ledger) for root in roots]
     run = await ledger.runs.open("tag", assignment, now_ms=clock.now_ms())
@@ -111,7 +109,8 @@ def _assemble(  # noqa: PLR0917  every part of a run meets here
     limit: int | None,
 ) -> Tagging:
     tally = Tally()
-    settler = _make_settler(plan, ledger, begun, provider)
+    spool = _make_spool(plan, ledger, begun.run, ceilings)
+    settler = _make_settler(plan, ledger, begun, provider=provider, spool=spool)
     stages = Stages(
         pictures=_make_pictures(plan, begun.places),
         asking=_make_asking(plan, provider),
@@ -143,7 +142,9 @@ def _assemble(  # noqa: PLR0917  every part of a run meets here
     )
 
 
-def _make_settler(plan: Plan, ledger: Ledger, begun: _Begun, provider: Provider) -> Settler:
+def _make_settler(
+    plan: Plan, ledger: Ledger, begun: _Begun, *, provider: Provider, spool: Spool
+) -> Settler:
     return Settler(
         ledger.database,
         begun.run,
@@ -151,7 +152,14 @@ def _make_settler(plan: Plan, ledger: Ledger, begun: _Begun, provider: Provider)
         provider=provider.name,
         model=plan.question.model,
         linger_seconds=plan.settings.ledger.group_ms / 1000,
+        spool=spool,
     )
+
+
+def _make_spool(plan: Plan, ledger: Ledger, run: RunId, ceilings: Ceilings) -> Spool:
+    folder = plan.settings.ledger.spool or find_spool_folder(ledger.database.url)
+    answer_bytes = _SPOOLED_BYTES + _TOKEN_BYTES * plan.question.max_output_tokens
+    return Spool(folder, run, reserved_bytes=_count_workers(ceilings) * answer_bytes)
 
 
 def _make_pool_plan(plan: Plan, begun: _Begun, ceilings: Ceilings, limit: int | None) -> PoolPlan:
@@ -159,10 +167,14 @@ def _make_pool_plan(plan: Plan, begun: _Begun, ceilings: Ceilings, limit: int | 
         run=begun.run,
         assignment=begun.assignment,
         places=begun.places,
-        workers=ceilings.max_concurrency + 2 * int(ceilings.threads.total_tokens),
+        workers=_count_workers(ceilings),
         beat_seconds=plan.settings.ledger.lease_s / 4,
         limit=limit,
     )
+
+
+def _count_workers(ceilings: Ceilings) -> int:
+    return ceilings.max_concurrency + 2 * int(ceilings.threads.total_tokens)
 
 
 async def assign(plan: Plan, ledger: Ledger, clock: Clock) -> Assignment:
@@ -225,7 +237,7 @@ async def scan(plan: Plan, ledger: Ledger, roots: Sequence[Path], tally: Tally) 
     Returns:
         The run's document, as ``tag`` has it; ``images.pending`` is what ``tag`` would ask about.
     """
-    clock = real_clock()
+    clock = await open_clock(ledger.database)
     began = clock.monotonic()
     assignment = await assign(plan, ledger, clock)
     places = [await open_place(root, plan.settings, ledger) for root in roots]

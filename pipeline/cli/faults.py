@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from pipeline.cli.output import show_document, tell
-from pipeline.domain.errors import PipelineError, RunPaused, UsageError
+from pipeline.domain.errors import LedgerStaysAway, PipelineError, RunPaused, UsageError
 
 DONE: Final = 0
 FAULT: Final = 1
@@ -56,7 +56,7 @@ def _exit_code_of(cause: BaseException) -> int:
     match cause:
         case UsageError():
             return USAGE
-        case RunPaused():
+        case RunPaused() | LedgerStaysAway():
             return PAUSED
         case KeyboardInterrupt():
             return INTERRUPTED

@@ -151,6 +151,15 @@ class LedgerSettings(Section):
     group_ms: float = Field(
         10.0, ge=0, description="Milliseconds settles may gather before they are written together."
     )
+    patience_s: float = Field(
+        60.0,
+        ge=0,
+        description="Seconds a run waits while the ledger is away (locked, restarting, disk full) before it pauses, resumable.",
+    )
+    spool: Path | None = Field(
+        None,
+        description="Folder where paid answers wait when the ledger stays away; the next start settles them. Unset: beside a SQLite ledger, else `var/spool`.",
+    )
 
 
 class ExportSettings(Section):

@@ -5,6 +5,8 @@ PipelineError
 │   ├── ConfigurationError        a key, its value, and what is allowed
 │   └── MissingExtraError         a feature whose optional package is not installed
 ├── EnvironmentFault              disk, permissions, database: not one image's      exit 1
+│   └── LedgerAway                the ledger does not take it now; it may later
+│       └── LedgerStaysAway       ... and did not for as long as was agreed     exit 4
 ├── ImageError                    this image cannot be prepared (terminal, costs nothing)
 ├── AskError                      one request had no usable answer
 │   ├── TransientError            may be tried again
@@ -64,6 +66,14 @@ class MissingExtraError(UsageError):
 
 class EnvironmentFault(PipelineError):
     """The machine, the disk or the database failed, not an image."""
+
+
+class LedgerAway(EnvironmentFault):
+    """The ledger cannot be reached, is locked or has no room: the same may work later."""
+
+
+class LedgerStaysAway(LedgerAway):
+    """The ledger was away for as long as a run waits for it: the run pauses, resumable."""
 
 
 class ImageError(PipelineError):

@@ -8,7 +8,7 @@ from typing import Protocol
 import anyio
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
 
-from pipeline.domain.errors import EnvironmentFault, RunPaused
+from pipeline.domain.errors import EnvironmentFault, LedgerStaysAway, RunPaused
 from pipeline.domain.jobs import ClaimedJob, RunId
 from pipeline.engine.producer import Place, Producer
 from pipeline.engine.progress import Tally
@@ -26,7 +26,13 @@ _IDLE_POLL_SECONDS = 0.5
 class Serving(Protocol):
     """What writes for the workers: it ends by ``close`` alone, whatever is cancelled around it."""
 
+    async def prepare(self) -> int: ...
+
     async def serve(self) -> None: ...
+
+    def hurry(self) -> None: ...
+
+    def describe_spool(self) -> str: ...
 
     def close(self) -> None: ...
 
@@ -92,6 +98,7 @@ class Pool:
     def cancel(self) -> None:
         """Break off what is under way; each open attempt is still settled as interrupted."""
         self.stop()
+        self._settler.hurry()
         self._cancelling.cancel()
 
     async def run(self) -> RunState:
@@ -102,6 +109,18 @@ class Pool:
                 was settled first.
         """
         await self._queue.reclaim_dead(now_ms=self._clock.now_ms())
+        self._tally.recovered = await self._settler.prepare()
+        try:
+            await self._serve_and_work()
+            if self._pause is not None:
+                await self._queue.put_back(self._worker.find_wronged(self._pause))
+            if self._fault is not None:
+                raise self._fault
+        except LedgerStaysAway as fault:
+            raise LedgerStaysAway(f"{fault}{self._settler.describe_spool()}") from fault
+        return self._end_state()
+
+    async def _serve_and_work(self) -> None:
         try:
             async with anyio.create_task_group() as keepers:
                 keepers.start_soon(self._settler.serve)
@@ -113,11 +132,6 @@ class Pool:
         finally:
             with anyio.CancelScope(shield=True):
                 await self._queue.release(now_ms=self._clock.now_ms())
-        if self._pause is not None:
-            await self._queue.put_back(self._worker.find_wronged(self._pause))
-        if self._fault is not None:
-            raise self._fault
-        return self._end_state()
 
     def _end_state(self) -> RunState:
         if self._pause is not None:

@@ -24,6 +24,8 @@ class Tally:
     deferred: int = 0
     late: int = 0
     """Outcomes that came after the lease was lost: paid, kept, but not ours to settle."""
+    recovered: int = 0
+    """Paid answers of an earlier run that waited in its spool."""
     requests: int = 0
     retried: int = 0
     """Requests for images that had been asked about before in vain."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 
-from pipeline.domain.errors import EnvironmentFault, RunPaused
+from pipeline.domain.errors import EnvironmentFault, LedgerStaysAway, RunPaused
 from pipeline.domain.jobs import JobState, RunId
 from pipeline.engine.export import ExportOrder, ExportReport, write_export
 from pipeline.engine.pool import Pool
@@ -66,6 +66,7 @@ class Tagging:
         began = self._clock.monotonic()
         state = RunState.FAULT
         document: dict[str, Any] = {}
+        is_away = False
         try:
             state = await self.pool.run()
             counts = await self._reader.count_jobs(self._scopes, profile=self._profile)
@@ -73,10 +74,14 @@ class Tagging:
             document = describe_run(
                 self.run_id, state, self.tally, counts=counts, elapsed_seconds=elapsed
             )
+        except LedgerStaysAway:
+            is_away = True  # the next start finds that this run is dead
+            raise
         finally:
-            with anyio.CancelScope(shield=True):
-                now_ms = self._clock.now_ms()
-                await self._runs.close(self.run_id, state, document, now_ms=now_ms)
+            if not is_away:
+                with anyio.CancelScope(shield=True):
+                    now_ms = self._clock.now_ms()
+                    await self._runs.close(self.run_id, state, document, now_ms=now_ms)
         reports, errors = await self._export()
         return RunResult(
             state=state,

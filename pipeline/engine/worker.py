@@ -30,7 +30,8 @@ from pipeline.domain.vision import VisionRequest, VisionResponse
 from pipeline.engine.progress import Tally
 from pipeline.engine.retry import Wait, decide
 from pipeline.engine.stages import Stages
-from pipeline.ledger.settling import AlreadyAnswered, BeingAsked, Opened, Settlement
+from pipeline.ledger.settlement import Settlement
+from pipeline.ledger.settling import AlreadyAnswered, BeingAsked, Opened
 from pipeline.limits.breaker import Breaker
 
 T = TypeVar("T")

@@ -22,6 +22,7 @@ from pipeline.domain.images import ImageRef
 from pipeline.domain.jobs import JobState, ProfileId, RunId
 from pipeline.domain.outcomes import Cause
 from pipeline.ledger.database import Database, among, insert_new
+from pipeline.ledger.patience import patient
 from pipeline.ledger.tables import images, jobs, libraries
 
 
@@ -142,6 +143,7 @@ class Catalogue:
         ]
         return (first, *inside)
 
+    @patient
     async def record(
         self,
         refs: Sequence[ImageRef],
@@ -194,6 +196,7 @@ class Catalogue:
         """Whether any image of the scope is known and present."""
         return bool(await self._read_present(scope, 0, 1))
 
+    @patient
     async def match_moved(self, run: RunId, *, now_ms: int) -> int:
         """Pair images gone at ``now_ms`` with new ones of ``run`` of equal size and time.
 
@@ -263,6 +266,7 @@ class Catalogue:
                 await _insert_jobs(connection, new_ids + jobless, assignment)
         return new_ids
 
+    @patient
     async def _read_present(self, scope: Scope, after: int, limit: int) -> Sequence[Any]:
         query = (
             select(images.c.id, images.c.uri)
@@ -273,6 +277,7 @@ class Catalogue:
         async with self._database.read() as connection:
             return (await connection.execute(query)).all()
 
+    @patient
     async def _store_gone(self, ids: list[int], now_ms: int) -> None:
         async with self._database.write() as connection:
             await connection.execute(

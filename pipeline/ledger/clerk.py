@@ -60,7 +60,7 @@ class Clerk(Generic[Work, Done]):
         self._wake.set()
         await slip.ready.wait()
         if isinstance(slip.error, EnvironmentFault):
-            raise EnvironmentFault(str(slip.error)) from slip.error
+            raise type(slip.error)(str(slip.error)) from slip.error
         if slip.error is not None:
             raise RuntimeError("a group could not be written") from slip.error
         return slip.answer  # type: ignore[return-value]  # set together with ready

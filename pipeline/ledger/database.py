@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import orjson
-from sqlalchemy import ColumnElement, Table, any_, bindparam, event, func, select
+from sqlalchemy import ColumnElement, Table, any_, bindparam, event, extract, func, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -18,11 +18,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from pipeline.domain.errors import ConfigurationError, EnvironmentFault, MissingExtraError
+from pipeline.ledger.faults import CONNECT_TIMEOUT_SECONDS, name_fault
+from pipeline.ledger.patience import Patience
 
 _BUSY_TIMEOUT_SECONDS = 30
 _WAL_TRIES = 100
 _WAL_PAUSE_SECONDS = 0.02
-_CONNECT_TIMEOUT_SECONDS = 5
 _ALLOWED = "allowed: sqlite:///path, a plain path, postgresql://user:password@host/database"
 _POSTGRES_OPTIONS = frozenset({"host", "port", "sslmode"})
 
@@ -76,10 +77,15 @@ class Database:
 
     ``read()`` sees committed data and never waits for a writer; ``write()`` is one
     transaction, one writer at a time on SQLite.
+
+    Args:
+        url: of ``parse_ledger_url``.
+        patience_seconds: how long the parts of a run wait while the database is away.
     """
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, *, patience_seconds: float = 0.0) -> None:
         self.url = url
+        self.patience = Patience(patience_seconds)
         self.is_sqlite = url.get_backend_name() == "sqlite"
         make = _make_sqlite_engine if self.is_sqlite else _make_postgres_engine
         self._writer = make(url, _ENGINE_WRITES)
@@ -117,6 +123,14 @@ class Database:
             async with self._outside.connect() as connection:
                 yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 
+    async def read_time(self) -> int:
+        """The ledger's clock, ms: the server's, so that all hosts agree; SQLite has ours."""
+        if self.is_sqlite:
+            return time.time_ns() // 1_000_000
+        async with self.read() as connection:
+            told = await connection.execute(select(extract("epoch", func.clock_timestamp())))
+            return int(told.scalar_one() * 1000)
+
     async def __aenter__(self) -> Self:
         if not self.is_sqlite:
             return self
@@ -144,13 +158,8 @@ class _faults_named:  # noqa: N801  a context manager used as a function
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        # a server that is away shows itself as an OSError of the socket
         if isinstance(error, DBAPIError | OSError):
-            cause = error.orig if isinstance(error, DBAPIError) else error
-            # drivers add details and hints in lines of their own, and are silent on a time-out
-            said = "; ".join(str(cause).splitlines())
-            said = said or f"no answer within {_CONNECT_TIMEOUT_SECONDS} s"
-            raise EnvironmentFault(f"the ledger {name_ledger(self._url)} failed: {said}") from error
+            raise name_fault(error, name_ledger(self._url)) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +197,7 @@ def _make_postgres_engine(url: URL, use: _Use) -> AsyncEngine:
         pool_size=use.postgres_connections,
         max_overflow=0,
         pool_timeout=None,
-        connect_args={"timeout": _CONNECT_TIMEOUT_SECONDS},
+        connect_args={"timeout": CONNECT_TIMEOUT_SECONDS},
     )
 
 
@@ -198,7 +207,7 @@ def _make_outside_engine(url: URL) -> AsyncEngine:
     return create_async_engine(
         _write_for_driver(url),
         poolclass=NullPool,
-        connect_args={"timeout": _CONNECT_TIMEOUT_SECONDS},
+        connect_args={"timeout": CONNECT_TIMEOUT_SECONDS},
     )
 
 

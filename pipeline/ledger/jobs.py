@@ -15,6 +15,7 @@ from pipeline.domain.jobs import ClaimedJob, JobId, JobState, ReviewState, RunId
 from pipeline.domain.outcomes import Cause
 from pipeline.ledger.catalogue import AS_NEW, Assignment, Scope, in_scope
 from pipeline.ledger.database import Database, among
+from pipeline.ledger.patience import patient
 from pipeline.ledger.tables import (
     attempt_is_open,
     attempts,
@@ -66,6 +67,7 @@ class JobQueue:
         self._database = database
         self._run = run
 
+    @patient
     async def claim(
         self, scopes: Sequence[Scope], assignment: Assignment, *, limit: int, now_ms: int
     ) -> list[ClaimedJob]:
@@ -79,6 +81,7 @@ class JobQueue:
                     break
         return claimed
 
+    @patient
     async def find_next_due(self, scopes: Sequence[Scope], assignment: Assignment) -> int | None:
         """When the next pending job may be claimed (ms); None when there is none."""
         due: list[int] = []
@@ -89,11 +92,13 @@ class JobQueue:
                 due += [] if first is None else [first]
         return min(due, default=None)
 
+    @patient
     async def release(self, *, now_ms: int) -> int:
         """Give back every job this run still holds; return how many."""
         async with self._database.write() as connection:
             return await _give_back(connection, [self._run], now_ms)
 
+    @patient
     async def reclaim_dead(self, *, now_ms: int) -> int:
         """Give back what runs hold whose process is gone, whose lease ran out, or that ended."""
         columns = (runs.c.id, runs.c.host, runs.c.pid, runs.c.process_started, runs.c.lease_until,
@@ -120,6 +125,7 @@ class JobQueue:
             )
         return returned
 
+    @patient
     async def put_back(self, ids: Sequence[JobId]) -> int:
         """Make jobs that this run ended pending again, as if never tried."""
         async with self._database.write() as connection:
@@ -130,6 +136,7 @@ class JobQueue:
             )
         return done.rowcount
 
+    @patient
     async def mark_stale(self, scope: Scope, assignment: Assignment, *, chunk: int = 5_000) -> int:
         """Put jobs answered under another version of the profile back to pending.
 

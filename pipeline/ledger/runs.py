@@ -13,6 +13,7 @@ from pipeline.domain.jobs import ProfileId, RunId
 from pipeline.ledger.catalogue import Assignment
 from pipeline.ledger.database import Database, insert_new
 from pipeline.ledger.jobs import ProcessId
+from pipeline.ledger.patience import patient
 from pipeline.ledger.tables import exports, profile_versions, profiles, runs
 
 
@@ -78,6 +79,7 @@ class RunBook:
             )
             return RunId(made.scalar_one())
 
+    @patient
     async def beat(self, run: RunId, *, now_ms: int) -> None:
         """Say that the run is alive: everything it holds stays its own for another lease."""
         async with self._database.write() as connection:
@@ -88,6 +90,7 @@ class RunBook:
                 .values(lease_until=now_ms + self._lease_ms, state=RunState.RUNNING, ended_at=None)
             )
 
+    @patient
     async def close(
         self, run: RunId, state: RunState, summary: Mapping[str, Any], *, now_ms: int
     ) -> None:
@@ -99,6 +102,7 @@ class RunBook:
                 .values(state=state, ended_at=now_ms, summary=orjson.dumps(summary).decode())
             )
 
+    @patient
     async def record_export(
         self, destination: str, format_name: str, records: int, *, now_ms: int
     ) -> None:

@@ -1,0 +1,249 @@
+"""What is written when a job ends or is put off: attempt, answer, image and job together."""
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+import orjson
+from sqlalchemy import Boolean, bindparam, func, null, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pipeline.domain.images import ImageInfo
+from pipeline.domain.jobs import AttemptId, ClaimedJob, JobState, ReviewState
+from pipeline.domain.outcomes import (
+    Cause,
+    Deferred,
+    Failed,
+    Outcome,
+    Reused,
+    Skipped,
+    Spend,
+    Tagged,
+)
+from pipeline.ledger.database import among, insert_new
+from pipeline.ledger.tables import attempts, images, jobs, results
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """All that is written when a job ends or is put off."""
+
+    job: ClaimedJob
+    outcome: Outcome
+    settled_at_ms: int
+    sha256: bytes | None = None
+    info: ImageInfo | None = None
+    attempt_id: AttemptId | None = None
+    request_key: bytes | None = None
+    tags: tuple[str, ...] = ()
+    review: ReviewState = ReviewState.NONE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Who was asked: it stands with every answer."""
+
+    version_id: int
+    provider: str
+
+
+async def write_settlements(
+    connection: AsyncConnection,
+    settlements: Sequence[Settlement],
+    held: AbstractSet[int],
+    origin: Origin,
+) -> None:
+    """Write outcomes; of jobs that are not in ``held``, only what was paid and answered.
+
+    Each attempt is settled once, however often its settlement is written. An answer that came
+    too late is paid for all the same: it is kept for whoever asks next.
+    """
+    kept = [s for s in settlements if s.job.id in held]
+    late = [s for s in settlements if s.job.id not in held and s.attempt_id is not None]
+    if late:
+        late = await _leave_out_settled(connection, late)
+    paid = [s for s in kept if s.attempt_id is not None] + late
+    if paid:
+        await connection.execute(_SETTLE_ATTEMPT, [_attempt_values(s) for s in paid])
+    if answered := [_result_row(s, origin) for s in paid if isinstance(s.outcome, Tagged)]:
+        await connection.execute(insert_new(connection, results), answered)
+    if image_rows := [_image_values(s) for s in kept if s.sha256 is not None]:
+        await connection.execute(_SETTLE_IMAGE, image_rows)
+    if kept:
+        await connection.execute(_SETTLE_JOB, [_job_values(s) for s in kept])
+    if late:
+        await connection.execute(_ADD_SPEND, [_spend_values(s) for s in late])
+
+
+async def _leave_out_settled(
+    connection: AsyncConnection, settlements: Sequence[Settlement]
+) -> list[Settlement]:
+    ids = [s.attempt_id for s in settlements]
+    unsettled = (
+        select(attempts.c.id)
+        .where(among(connection, attempts.c.id, ids), attempts.c.state != "settled")
+        .with_for_update()
+    )
+    found = set((await connection.execute(unsettled)).scalars())
+    return [s for s in settlements if s.attempt_id in found]
+
+
+def _result_row(settlement: Settlement, origin: Origin) -> dict[str, Any]:
+    outcome = settlement.outcome
+    assert isinstance(outcome, Tagged)  # noqa: S101  chosen by the caller
+    return {
+        "id": settlement.attempt_id,
+        "request_key": settlement.request_key,
+        "version_id": origin.version_id,
+        "provider": origin.provider,
+        "model": outcome.spend.model,
+        "answer": orjson.dumps(outcome.answer).decode(),
+        "tags": orjson.dumps(settlement.tags).decode(),
+        "confidence": outcome.confidence,
+        "created_at": settlement.settled_at_ms,
+    }
+
+
+_SETTLE_ATTEMPT = (
+    update(attempts)
+    .where(attempts.c.id == bindparam("attempt_id"), attempts.c.state != "settled")
+    .values(
+        state=bindparam("new_state"),
+        **{
+            name: bindparam(f"new_{name}")
+            for name in (
+                "model_answered", "service_tier", "cause", "request_id", "input_tokens",
+                "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
+                "usage_is_estimated", "cost_nanos", "settled_at",
+            )
+        },
+    )
+)  # fmt: skip
+
+_SETTLE_IMAGE = (
+    update(images)
+    .where(images.c.id == bindparam("image_id"))
+    .values(
+        sha256=bindparam("new_sha256"),
+        format=func.coalesce(bindparam("new_format"), images.c.format),
+        width=func.coalesce(bindparam("new_width"), images.c.width),
+        height=func.coalesce(bindparam("new_height"), images.c.height),
+    )
+)
+
+_MORE_SPEND = {
+    "input_tokens": jobs.c.input_tokens + bindparam("more_input"),
+    "cached_tokens": jobs.c.cached_tokens + bindparam("more_cached"),
+    "output_tokens": jobs.c.output_tokens + bindparam("more_output"),
+    "cost_nanos": jobs.c.cost_nanos + bindparam("more_cost"),
+    "is_unpriced": or_(jobs.c.is_unpriced, bindparam("is_unpriced", type_=Boolean)),
+}
+
+_ADD_SPEND = update(jobs).where(jobs.c.id == bindparam("job_id")).values(**_MORE_SPEND)
+
+_SETTLE_JOB = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("job_id"))
+    .values(
+        state=bindparam("new_state"),
+        run_id=null(),
+        attempts=jobs.c.attempts + bindparam("tries"),
+        not_before=bindparam("new_not_before"),
+        cause=bindparam("new_cause"),
+        message=bindparam("new_message"),
+        review=func.coalesce(bindparam("new_review"), jobs.c.review),
+        result_id=func.coalesce(
+            select(results.c.id).where(results.c.request_key == bindparam("key")).scalar_subquery(),
+            bindparam("new_result_id"),
+            jobs.c.result_id,
+        ),
+        **_MORE_SPEND,
+        settled_at=bindparam("new_settled_at"),
+    )
+)
+
+
+def _spend_of(outcome: Outcome) -> Spend | None:
+    return None if isinstance(outcome, Reused | Skipped) else outcome.spend
+
+
+def _attempt_values(settlement: Settlement) -> dict[str, Any]:
+    outcome, spend = settlement.outcome, _spend_of(settlement.outcome)
+    usage = spend.usage if spend else None
+    is_unknown = isinstance(outcome, Deferred) and outcome.cause is Cause.INTERRUPTED
+    return {
+        "attempt_id": settlement.attempt_id,
+        # cancelled under way: whether it was billed, nobody here knows
+        "new_state": "lost" if is_unknown else "settled",
+        "new_model_answered": spend.model if spend else None,
+        "new_service_tier": spend.service_tier if spend else None,
+        "new_cause": None if isinstance(outcome, Tagged | Reused) else outcome.cause,
+        "new_request_id": spend.request_id if spend else None,
+        "new_input_tokens": usage.input if usage else 0,
+        "new_cached_tokens": usage.cached if usage else 0,
+        "new_cache_write_tokens": usage.cache_write if usage else 0,
+        "new_output_tokens": usage.output if usage else 0,
+        "new_reasoning_tokens": usage.reasoning if usage else 0,
+        "new_usage_is_estimated": bool(spend and spend.usage_is_estimated),
+        # nothing answered, nothing billed; None only when the answering model has no price
+        "new_cost_nanos": spend.cost if spend else 0,
+        "new_settled_at": settlement.settled_at_ms,
+    }
+
+
+def _image_values(settlement: Settlement) -> dict[str, Any]:
+    info = settlement.info
+    return {
+        "image_id": settlement.job.image_id,
+        "new_sha256": settlement.sha256,
+        "new_format": info.format.value if info else None,
+        "new_width": info.width if info else None,
+        "new_height": info.height if info else None,
+    }
+
+
+def _spend_values(settlement: Settlement) -> dict[str, Any]:
+    spend = _spend_of(settlement.outcome)
+    usage = spend.usage if spend else None
+    return {
+        "job_id": settlement.job.id,
+        "more_input": usage.input if usage else 0,
+        "more_cached": usage.cached if usage else 0,
+        "more_output": usage.output if usage else 0,
+        "more_cost": (spend.cost or 0) if spend else 0,
+        "is_unpriced": spend is not None and spend.cost is None,
+    }
+
+
+def _job_values(settlement: Settlement) -> dict[str, Any]:
+    outcome = settlement.outcome
+    is_answered = isinstance(outcome, Tagged | Reused)
+    return {
+        **_spend_values(settlement),
+        "new_state": _state_after(outcome),
+        "tries": 0 if isinstance(outcome, Deferred) and not outcome.counts else 1,
+        "new_not_before": (
+            int(outcome.not_before.timestamp() * 1000) if isinstance(outcome, Deferred) else 0
+        ),
+        "new_cause": None if isinstance(outcome, Tagged | Reused) else outcome.cause,
+        "new_message": None if isinstance(outcome, Tagged | Reused) else outcome.message,
+        "new_review": settlement.review if is_answered else None,
+        "key": settlement.request_key if isinstance(outcome, Tagged) else None,
+        "new_result_id": outcome.result_id if isinstance(outcome, Reused) else None,
+        "new_settled_at": settlement.settled_at_ms,
+    }
+
+
+def _state_after(outcome: Outcome) -> JobState:
+    match outcome:
+        case Tagged() | Reused():
+            return JobState.DONE
+        case Skipped():
+            return JobState.SKIPPED
+        case Deferred():
+            return JobState.PENDING
+        case Failed():
+            return JobState.FAILED
+        case _:
+            assert_never(outcome)
