@@ -109,7 +109,7 @@ class Pool:
                 was settled first.
         """
         await self._queue.reclaim_dead(now_ms=self._clock.now_ms())
-        self._tally.recovered = await self._settler.prepare()
+        self._tally.note_recovered(await self._settler.prepare())
         try:
             await self._serve_and_work()
             if self._pause is not None:
@@ -207,7 +207,7 @@ class Pool:
         if not self._in_hand and not self._tally.is_scanning and not self._may_have_work:
             due = await self._queue.find_next_due(self._scopes, self._plan.assignment)
             if due is None:
-                return False
+                return await self._take_back()
             timeout = max(0.0, (due - self._clock.now_ms()) / 1000)
         if self._is_limit_reached():
             return False
@@ -215,6 +215,12 @@ class Pool:
             await self._wake.wait()
         self._may_have_work |= waited.cancelled_caught
         return True
+
+    async def _take_back(self) -> bool:
+        """Jobs that a claim leased for us without our hearing of it: its connection broke."""
+        returned = await self._queue.release(now_ms=self._clock.now_ms())
+        self._may_have_work |= bool(returned)
+        return bool(returned)
 
     def _is_limit_reached(self) -> bool:
         limit = self._plan.limit

@@ -44,6 +44,15 @@ class Tally:
         """Images that this run brought to an end."""
         return self.tagged + self.reused + self.skipped + self.failed
 
+    def note_recovered(self, count: int) -> None:
+        """Count paid answers that waited in the spool of an earlier run."""
+        self.recovered = count
+        if count:
+            self.warnings.append(
+                f"{count:,} paid answers of an earlier run had waited for the ledger; "
+                "they are settled now"
+            )
+
     def add_outcome(self, outcome: Outcome) -> None:
         """Count how an attempt ended."""
         match outcome:

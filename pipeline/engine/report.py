@@ -29,6 +29,7 @@ def describe_run(
             **{state.value: counts[state] for state in JobState},
             "tagged": tally.tagged,
             "reused": tally.reused,
+            "recovered": tally.recovered,
         },
         "scan": {
             **{kind: tally.findings.get(kind, 0) for kind in _FINDINGS},

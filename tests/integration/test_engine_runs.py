@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sqlite3
 from pathlib import Path
 
 import anyio
@@ -10,6 +11,7 @@ from engines import ANSWER, Bench, ScriptedProvider, make_response
 from pictures import jpeg, truncated
 from sqlalchemy import update
 
+from pipeline.bootstrap.ledger import open_ledger
 from pipeline.domain.errors import (
     AnswerCut,
     AskError,
@@ -18,6 +20,7 @@ from pipeline.domain.errors import (
     CredentialsRefused,
     EnvironmentFault,
     InvalidAnswer,
+    LedgerStaysAway,
     ProviderUnavailable,
     RateLimited,
     TransportError,
@@ -499,3 +502,85 @@ async def test_a_picture_that_a_dead_process_asked_about_is_not_waited_for(bench
     assert result.document["images"]["leased"] == 1
     await anyio.sleep(0.5)
     assert (await bench.run(ScriptedProvider())).document["images"]["done"] == 1
+
+
+class Locker:
+    """A foreign program that locks the ledger when the third picture is asked about."""
+
+    def __init__(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("pipeline.ledger.database._BUSY_TIMEOUT_SECONDS", 0.05)
+        self._path = bench.folder / "ledger.db"
+        self._held: sqlite3.Connection | None = None
+        self._asked = 0
+        self.holds_seconds: float | None = None
+
+    async def __call__(self, _request: VisionRequest, _number: int) -> VisionResponse:
+        self._asked += 1
+        number = self._asked
+        if number == 3:
+            self._held = sqlite3.connect(self._path, isolation_level=None)
+            self._held.execute("BEGIN IMMEDIATE")
+        elif number == 4 and self.holds_seconds is not None:
+            await anyio.sleep(self.holds_seconds)
+            self.release()
+        return make_response()
+
+    def release(self) -> None:
+        assert self._held is not None
+        self._held.close()
+
+
+async def test_a_ledger_that_is_away_for_a_while_only_delays(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_pictures(bench, 20)
+    locker = Locker(bench, monkeypatch)
+    locker.holds_seconds = 0.5
+    provider = ScriptedProvider(locker)
+    result = await bench.run(provider)
+    assert (result.state, result.document["images"]["done"]) == (RunState.FINISHED, 20)
+    assert len(provider.asked) == 20
+    assert list(bench.folder.glob("*-spool/*")) == []
+
+
+async def test_answers_outlive_a_ledger_that_stays_away(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_pictures(bench, 20)
+    bench.flags["ledger.patience_s"] = 0.3
+    locker = Locker(bench, monkeypatch)
+    first, second = ScriptedProvider(locker), ScriptedProvider()
+    with pytest.raises(LedgerStaysAway, match=r"paid answers wait in .*will be settled then"):
+        await bench.run(first)
+    locker.release()
+    await forget_process(bench)
+    result = await bench.run(second)
+    assert len({*first.asked, *second.asked}) == len(first.asked) + len(second.asked) == 20
+    assert result.document["images"]["done"] == 20
+    assert result.document["images"]["recovered"] >= 2
+    assert "had waited for the ledger" in result.document["warnings"][0]
+
+
+async def forget_process(bench: Bench) -> None:
+    """As after a restart: the process of the runs so far is gone."""
+    async with open_ledger(bench.plan().settings) as ledger, ledger.database.write() as connection:
+        await connection.execute(update(runs).values(process_started="gone"))
+
+
+async def test_jobs_leased_by_a_claim_that_was_never_confirmed_are_not_left_behind(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_pictures(bench, 10)
+    claim, lost = JobQueue.claim, []
+
+    async def claim_unheard(self: JobQueue, *given: object, **named: object) -> object:
+        claimed = await claim(self, *given, **named)  # type: ignore[arg-type]
+        if claimed and not lost:
+            lost.extend(claimed)
+            return []
+        return claimed
+
+    monkeypatch.setattr(JobQueue, "claim", claim_unheard)
+    result = await bench.run(ScriptedProvider())
+    assert lost
+    assert (result.state, result.document["images"]["done"]) == (RunState.FINISHED, 10)
