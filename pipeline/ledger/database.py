@@ -3,23 +3,39 @@
 import importlib.util
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+import anyio
+import anyio.to_thread
 import orjson
-from sqlalchemy import ColumnElement, Table, any_, bindparam, event, extract, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    any_,
+    bindparam,
+    create_engine,
+    event,
+    extract,
+    func,
+    select,
+)
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, StaticPool
 
 from pipeline.domain.errors import ConfigurationError, EnvironmentFault, MissingExtraError
 from pipeline.ledger.faults import CONNECT_TIMEOUT_SECONDS, name_fault
 from pipeline.ledger.patience import Patience
+
+T = TypeVar("T")
 
 _BUSY_TIMEOUT_SECONDS = 30
 _WAL_TRIES = 100
@@ -76,7 +92,8 @@ class Database:
     """An open ledger database.
 
     ``read()`` sees committed data and never waits for a writer; ``write()`` is one
-    transaction, one writer at a time on SQLite.
+    transaction, one writer at a time on SQLite. ``transact()`` and ``look_up()`` are the same
+    for the hot path: a function that does all its work at once.
 
     Args:
         url: of ``parse_ledger_url``.
@@ -90,7 +107,10 @@ class Database:
         make = _make_sqlite_engine if self.is_sqlite else _make_postgres_engine
         self._writer = make(url, _ENGINE_WRITES)
         self._readers = make(url, _ENGINE_READS)
+        self._lookups = self._readers if self.is_sqlite else make(url, _ENGINE_LOOKUPS)
         self._outside = _make_outside_engine(url)
+        self._threads = _SqliteThreads(url) if self.is_sqlite else None
+        self._writing = anyio.Lock()
 
     @property
     def name(self) -> str:
@@ -113,8 +133,29 @@ class Database:
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """One transaction: committed on leaving, rolled back on an error."""
         with _faults_named(self.url):
-            async with self._writer.begin() as connection:
+            async with self._alone(), self._writer.begin() as connection:
                 yield connection
+
+    async def transact(self, work: Callable[[Connection], T]) -> T:
+        """Do ``work`` in one transaction."""
+        with _faults_named(self.url):
+            async with self._alone():
+                if self._threads is not None:
+                    return await self._threads.write(work)
+                async with self._writer.begin() as connection:
+                    return await connection.run_sync(work)
+
+    async def look_up(self, work: Callable[[Connection], T]) -> T:
+        """Do ``work``, which only reads rows by their keys."""
+        with _faults_named(self.url):
+            if self._threads is not None:
+                return await self._threads.read(work)
+            async with self._lookups.connect() as connection:
+                return await connection.run_sync(work)
+
+    def _alone(self) -> AbstractAsyncContextManager[object]:
+        """One writer at a time on SQLite: two of our own would only sleep on each other's lock."""
+        return self._writing if self.is_sqlite else nullcontext()
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[AsyncConnection]:
@@ -143,7 +184,10 @@ class Database:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._threads is not None:
+            await self._threads.close()
         await self._outside.dispose()
+        await self._lookups.dispose()
         await self._readers.dispose()
         await self._writer.dispose()
 
@@ -176,6 +220,48 @@ class _Use:
 # deferred, whatever the busy timeout.
 _ENGINE_WRITES = _Use(begin="BEGIN IMMEDIATE", sqlite_connections=1, postgres_connections=3)
 _ENGINE_READS = _Use(begin="BEGIN", sqlite_connections=4, postgres_connections=3)
+_ENGINE_LOOKUPS = _Use(begin="BEGIN", sqlite_connections=0, postgres_connections=2)
+
+# Rows are found by their keys. A plan is made when the tables are still empty, where reading all
+# of a table looks cheapest, and is kept until the server has gathered statistics.
+_BY_KEYS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+
+
+class _SqliteThreads:
+    """A writing and a reading connection that work in threads, a whole transaction at a time.
+
+    Through the asynchronous driver each statement would change threads four times.
+    """
+
+    def __init__(self, url: URL) -> None:
+        self._engines = [_make_threaded_engine(url, use) for use in (_ENGINE_WRITES, _ENGINE_READS)]
+        self._one_read = anyio.CapacityLimiter(1)
+        self._one_write = anyio.CapacityLimiter(1)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        return await anyio.to_thread.run_sync(self._run, 0, work, limiter=self._one_write)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        return await anyio.to_thread.run_sync(self._run, 1, work, limiter=self._one_read)
+
+    def _run(self, which: int, work: Callable[[Connection], T]) -> T:
+        with self._engines[which].begin() as connection:
+            return work(connection)
+
+    async def close(self) -> None:
+        for engine in self._engines:
+            await anyio.to_thread.run_sync(engine.dispose)
+
+
+def _make_threaded_engine(url: URL, use: _Use) -> Engine:
+    engine = create_engine(
+        url.set(drivername="sqlite+pysqlite"),
+        poolclass=StaticPool,
+        connect_args={"timeout": _BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
+    )
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", lambda c: c.exec_driver_sql(use.begin))
+    return engine
 
 
 def _make_sqlite_engine(url: URL, use: _Use) -> AsyncEngine:
@@ -197,7 +283,10 @@ def _make_postgres_engine(url: URL, use: _Use) -> AsyncEngine:
         pool_size=use.postgres_connections,
         max_overflow=0,
         pool_timeout=None,
-        connect_args={"timeout": CONNECT_TIMEOUT_SECONDS},
+        connect_args={
+            "timeout": CONNECT_TIMEOUT_SECONDS,
+            "server_settings": {} if use is _ENGINE_READS else _BY_KEYS,
+        },
     )
 
 
@@ -259,7 +348,7 @@ def among(
     return column == any_(bindparam(None, list(values), type_=ARRAY(column.type)))
 
 
-def insert_new(connection: AsyncConnection, table: Table) -> Any:
+def insert_new(connection: AsyncConnection | Connection, table: Table) -> Any:
     """An INSERT that leaves existing rows alone (``ON CONFLICT DO NOTHING``)."""
     if connection.dialect.name == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing()

@@ -1,13 +1,22 @@
 """What is written when a job ends or is put off: attempt, answer, image and job together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, assert_never
 
 import orjson
-from sqlalchemy import Boolean, bindparam, func, null, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import (
+    Boolean,
+    Connection,
+    bindparam,
+    func,
+    literal_column,
+    null,
+    or_,
+    select,
+    update,
+)
 
 from pipeline.domain.images import ImageInfo
 from pipeline.domain.jobs import AttemptId, ClaimedJob, JobState, ReviewState
@@ -21,7 +30,8 @@ from pipeline.domain.outcomes import (
     Spend,
     Tagged,
 )
-from pipeline.ledger.database import among, insert_new
+from pipeline.ledger.database import insert_new
+from pipeline.ledger.prepared import Change, Lookup
 from pipeline.ledger.tables import attempts, images, jobs, results
 
 
@@ -48,8 +58,8 @@ class Origin:
     provider: str
 
 
-async def write_settlements(
-    connection: AsyncConnection,
+def write_settlements(
+    connection: Connection,
     settlements: Sequence[Settlement],
     held: AbstractSet[int],
     origin: Origin,
@@ -60,33 +70,43 @@ async def write_settlements(
     too late is paid for all the same: it is kept for whoever asks next.
     """
     kept = [s for s in settlements if s.job.id in held]
-    late = [s for s in settlements if s.job.id not in held and s.attempt_id is not None]
-    if late:
-        late = await _leave_out_settled(connection, late)
+    late = _leave_out_settled(
+        connection,
+        [s for s in settlements if s.job.id not in held and s.attempt_id is not None],
+    )
     paid = [s for s in kept if s.attempt_id is not None] + late
-    if paid:
-        await connection.execute(_SETTLE_ATTEMPT, [_attempt_values(s) for s in paid])
-    if answered := [_result_row(s, origin) for s in paid if isinstance(s.outcome, Tagged)]:
-        await connection.execute(insert_new(connection, results), answered)
-    if image_rows := [_image_values(s) for s in kept if s.sha256 is not None]:
-        await connection.execute(_SETTLE_IMAGE, image_rows)
-    if kept:
-        await connection.execute(_SETTLE_JOB, [_job_values(s) for s in kept])
-    if late:
-        await connection.execute(_ADD_SPEND, [_spend_values(s) for s in late])
+    answered = [s for s in paid if isinstance(s.outcome, Tagged)]
+    _SETTLE_ATTEMPTS.run(connection, [_attempt_values(s) for s in paid])
+    _ADD_RESULTS.run(connection, [_result_row(s, origin) for s in answered])
+    _SETTLE_IMAGES.run(connection, [_image_values(s) for s in kept if s.sha256 is not None])
+    keys = [s.request_key for s in answered if s.job.id in held]
+    answers = {bytes(key): id_ for key, id_ in _FIND_RESULTS.run(connection, keys)}
+    _SETTLE_JOBS.run(connection, [_job_values(s, answers) for s in kept])
+    _ADD_SPENDS.run(connection, [_spend_values(s) for s in late])
 
 
-async def _leave_out_settled(
-    connection: AsyncConnection, settlements: Sequence[Settlement]
+def _leave_out_settled(
+    connection: Connection, settlements: Sequence[Settlement]
 ) -> list[Settlement]:
-    ids = [s.attempt_id for s in settlements]
-    unsettled = (
+    unsettled = _LOCK_UNSETTLED.run(connection, [s.attempt_id for s in settlements])
+    found = {row.id for row in unsettled}
+    return [s for s in settlements if s.attempt_id in found]
+
+
+_LOCK_UNSETTLED = Lookup(
+    lambda among: (
         select(attempts.c.id)
-        .where(among(connection, attempts.c.id, ids), attempts.c.state != "settled")
+        .where(among(attempts.c.id), attempts.c.state != literal_column("'settled'"))
         .with_for_update()
     )
-    found = set((await connection.execute(unsettled)).scalars())
-    return [s for s in settlements if s.attempt_id in found]
+)
+
+# The same picture may have been answered by another attempt, which was thought lost.
+_FIND_RESULTS = Lookup(
+    lambda among: select(results.c.request_key, results.c.id).where(among(results.c.request_key))
+)
+
+_ADD_RESULTS = Change(lambda connection: insert_new(connection, results))
 
 
 def _result_row(settlement: Settlement, origin: Origin) -> dict[str, Any]:
@@ -105,9 +125,12 @@ def _result_row(settlement: Settlement, origin: Origin) -> dict[str, Any]:
     }
 
 
-_SETTLE_ATTEMPT = (
+_SETTLE_ATTEMPTS = Change(lambda _: (
     update(attempts)
-    .where(attempts.c.id == bindparam("attempt_id"), attempts.c.state != "settled")
+    .where(
+        attempts.c.id == bindparam("attempt_id"),
+        attempts.c.state != literal_column("'settled'"),
+    )
     .values(
         state=bindparam("new_state"),
         **{
@@ -119,16 +142,18 @@ _SETTLE_ATTEMPT = (
             )
         },
     )
-)  # fmt: skip
+))  # fmt: skip
 
-_SETTLE_IMAGE = (
-    update(images)
-    .where(images.c.id == bindparam("image_id"))
-    .values(
-        sha256=bindparam("new_sha256"),
-        format=func.coalesce(bindparam("new_format"), images.c.format),
-        width=func.coalesce(bindparam("new_width"), images.c.width),
-        height=func.coalesce(bindparam("new_height"), images.c.height),
+_SETTLE_IMAGES = Change(
+    lambda _: (
+        update(images)
+        .where(images.c.id == bindparam("image_id"))
+        .values(
+            sha256=bindparam("new_sha256"),
+            format=func.coalesce(bindparam("new_format"), images.c.format),
+            width=func.coalesce(bindparam("new_width"), images.c.width),
+            height=func.coalesce(bindparam("new_height"), images.c.height),
+        )
     )
 )
 
@@ -140,26 +165,26 @@ _MORE_SPEND = {
     "is_unpriced": or_(jobs.c.is_unpriced, bindparam("is_unpriced", type_=Boolean)),
 }
 
-_ADD_SPEND = update(jobs).where(jobs.c.id == bindparam("job_id")).values(**_MORE_SPEND)
+_ADD_SPENDS = Change(
+    lambda _: update(jobs).where(jobs.c.id == bindparam("job_id")).values(**_MORE_SPEND)
+)
 
-_SETTLE_JOB = (
-    update(jobs)
-    .where(jobs.c.id == bindparam("job_id"))
-    .values(
-        state=bindparam("new_state"),
-        run_id=null(),
-        attempts=jobs.c.attempts + bindparam("tries"),
-        not_before=bindparam("new_not_before"),
-        cause=bindparam("new_cause"),
-        message=bindparam("new_message"),
-        review=func.coalesce(bindparam("new_review"), jobs.c.review),
-        result_id=func.coalesce(
-            select(results.c.id).where(results.c.request_key == bindparam("key")).scalar_subquery(),
-            bindparam("new_result_id"),
-            jobs.c.result_id,
-        ),
-        **_MORE_SPEND,
-        settled_at=bindparam("new_settled_at"),
+_SETTLE_JOBS = Change(
+    lambda _: (
+        update(jobs)
+        .where(jobs.c.id == bindparam("job_id"))
+        .values(
+            state=bindparam("new_state"),
+            run_id=null(),
+            attempts=jobs.c.attempts + bindparam("tries"),
+            not_before=bindparam("new_not_before"),
+            cause=bindparam("new_cause"),
+            message=bindparam("new_message"),
+            review=func.coalesce(bindparam("new_review"), jobs.c.review),
+            result_id=func.coalesce(bindparam("new_result_id"), jobs.c.result_id),
+            **_MORE_SPEND,
+            settled_at=bindparam("new_settled_at"),
+        )
     )
 )
 
@@ -216,7 +241,7 @@ def _spend_values(settlement: Settlement) -> dict[str, Any]:
     }
 
 
-def _job_values(settlement: Settlement) -> dict[str, Any]:
+def _job_values(settlement: Settlement, answers: Mapping[bytes, int]) -> dict[str, Any]:
     outcome = settlement.outcome
     is_answered = isinstance(outcome, Tagged | Reused)
     return {
@@ -229,10 +254,17 @@ def _job_values(settlement: Settlement) -> dict[str, Any]:
         "new_cause": None if isinstance(outcome, Tagged | Reused) else outcome.cause,
         "new_message": None if isinstance(outcome, Tagged | Reused) else outcome.message,
         "new_review": settlement.review if is_answered else None,
-        "key": settlement.request_key if isinstance(outcome, Tagged) else None,
-        "new_result_id": outcome.result_id if isinstance(outcome, Reused) else None,
+        "new_result_id": _find_result(settlement, answers),
         "new_settled_at": settlement.settled_at_ms,
     }
+
+
+def _find_result(settlement: Settlement, answers: Mapping[bytes, int]) -> int | None:
+    if isinstance(settlement.outcome, Reused):
+        return settlement.outcome.result_id
+    if isinstance(settlement.outcome, Tagged) and settlement.request_key is not None:
+        return answers[settlement.request_key]
+    return None
 
 
 def _state_after(outcome: Outcome) -> JobState:

@@ -6,17 +6,17 @@ from itertools import count
 from typing import Any, TypeAlias
 
 import anyio
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, bindparam, literal_column, select
 
 from pipeline.domain.jobs import AttemptId, ClaimedJob, JobState, ResultId, RunId
 from pipeline.ledger.catalogue import Assignment
 from pipeline.ledger.clerk import Clerk
-from pipeline.ledger.database import Database, among, insert_new
+from pipeline.ledger.database import Database, insert_new
 from pipeline.ledger.patience import patient
+from pipeline.ledger.prepared import Change, Lookup
 from pipeline.ledger.settlement import Origin, Settlement, write_settlements
 from pipeline.ledger.spool import Spool, replay
-from pipeline.ledger.tables import attempt_is_open, attempts, images, jobs, results
+from pipeline.ledger.tables import attempts, images, jobs, results
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,27 +144,27 @@ class Settler:
 
     @patient
     async def _find(self, hashes: Sequence[bytes]) -> Sequence[AlreadyAnswered | None]:
-        query = (
-            select(images.c.sha256, results.c.id, results.c.confidence)
-            .join(jobs, jobs.c.image_id == images.c.id)
-            .join(results, results.c.id == jobs.c.result_id)
-            .where(
-                images.c.sha256.in_(hashes),
-                jobs.c.version_id == self._assignment.version_id,
-                jobs.c.state == JobState.DONE,
-            )
-        )
-        async with self._database.read() as connection:
-            found = await _read_answers(connection, query)
+        def look(connection: Connection) -> dict[bytes, AlreadyAnswered]:
+            # Two steps: first by content, which is nearly always new.
+            copies = {row.id: bytes(row.sha256) for row in _FIND_COPIES.run(connection, hashes)}
+            asked = {"profile": self._assignment.profile_id, "version": self._origin.version_id}
+            answers = _FIND_ANSWERS.run(connection, list(copies), **asked)
+            return {
+                copies[row.image_id]: _answer_of(row.result_id, row.confidence) for row in answers
+            }
+
+        found = await self._database.look_up(look)
         return [found.get(sha256) for sha256 in hashes]
 
     @patient
     async def _write(self, group: Sequence[_Opening | Settlement]) -> Sequence[Admission | bool]:
         settlements = [work for work in group if isinstance(work, Settlement)]
         openings = [work for work in group if isinstance(work, _Opening)]
-        async with self._database.write() as connection:
-            accepted = await self._settle(connection, settlements) if settlements else set()
-            admitted = await self._open(connection, openings) if openings else {}
+
+        def write(connection: Connection) -> tuple[set[int], dict[AttemptId, Admission]]:
+            return self._settle(connection, settlements), self._open(connection, openings)
+
+        accepted, admitted = await self._database.transact(write)
         return [
             work.job.id in accepted
             if isinstance(work, Settlement)
@@ -172,20 +172,21 @@ class Settler:
             for work in group
         ]
 
-    async def _open(
-        self, connection: AsyncConnection, openings: Sequence[_Opening]
+    def _open(
+        self, connection: Connection, openings: Sequence[_Opening]
     ) -> dict[AttemptId, Admission]:
         """Why attempts were not put on record; all others are."""
-        keys = [opening.request_key for opening in openings]
-        known = select(results.c.request_key, results.c.id, results.c.confidence)
-        answered = await _read_answers(connection, known.where(results.c.request_key.in_(keys)))
+        found = _FIND_KNOWN.run(connection, [opening.request_key for opening in openings])
+        answered = {bytes(row.request_key): _answer_of(row.id, row.confidence) for row in found}
         refused: dict[AttemptId, Admission] = {
             opening.attempt_id: answered[opening.request_key]
             for opening in openings
             if opening.request_key in answered
         }
         rows = [self._attempt_row(o) for o in openings if o.attempt_id not in refused]
-        opened = await _insert_attempts(connection, rows)
+        _OPEN_ATTEMPTS.run(connection, rows)
+        # of those whose question somebody else has open, there is none on record
+        opened = {row.id for row in _FIND_OPEN.run(connection, [row["id"] for row in rows])}
         return refused | {row["id"]: BeingAsked() for row in rows if row["id"] not in opened}
 
     def _attempt_row(self, opening: _Opening) -> dict[str, Any]:
@@ -200,19 +201,12 @@ class Settler:
             "opened_at": opening.now_ms,
         }
 
-    async def _settle(
-        self, connection: AsyncConnection, settlements: Sequence[Settlement]
-    ) -> set[int]:
+    def _settle(self, connection: Connection, settlements: Sequence[Settlement]) -> set[int]:
         """Write them; return the jobs that these settlements brought to where they are."""
-        found = select(jobs.c.id, jobs.c.state, jobs.c.run_id, jobs.c.result_id).where(
-            among(connection, jobs.c.id, [s.job.id for s in settlements])
-        )
-        rows = {row.id: row for row in await connection.execute(found)}
-        held = {
-            id_ for id_, row in rows.items()
-            if row.state == JobState.LEASED and row.run_id == self._run
-        }  # fmt: skip
-        await write_settlements(connection, settlements, held, self._origin)
+        found = _FIND_JOBS.run(connection, [s.job.id for s in settlements])
+        rows = {row.id: row for row in found}
+        held = {id_ for id_, row in rows.items() if self._is_ours(row)}
+        write_settlements(connection, settlements, held, self._origin)
         # a commit whose confirmation was lost with the connection is written a second time
         written = {
             s.job.id
@@ -221,26 +215,55 @@ class Settler:
         }
         return held | written
 
+    def _is_ours(self, job: Any) -> bool:
+        return bool(job.state == JobState.LEASED and job.run_id == self._run)
+
 
 def _is_written(settlement: Settlement, job: Any) -> bool:
     answer = settlement.attempt_id
     return answer is not None and job.run_id is None and job.result_id == answer
 
 
-async def _insert_attempts(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> set[int]:
-    """The ids that are on record: those whose question nobody else has open."""
-    if not rows:
-        return set()
-    await connection.execute(insert_new(connection, attempts), rows)
-    ours = select(attempts.c.id).where(
-        among(connection, attempts.c.id, [row["id"] for row in rows]), attempt_is_open
+def _answer_of(result_id: int, confidence: float | None) -> AlreadyAnswered:
+    return AlreadyAnswered(result_id=ResultId(result_id), confidence=confidence)
+
+
+_FIND_COPIES = Lookup(
+    lambda among: select(images.c.id, images.c.sha256).where(among(images.c.sha256))
+)
+
+_FIND_ANSWERS = Lookup(
+    lambda among: (
+        select(jobs.c.image_id, jobs.c.result_id, results.c.confidence)
+        .join(results, results.c.id == jobs.c.result_id)
+        .where(
+            among(jobs.c.image_id),
+            jobs.c.profile_id == bindparam("profile"),
+            jobs.c.version_id == bindparam("version"),
+            jobs.c.state == literal_column("'done'"),
+        )
     )
-    return set((await connection.execute(ours)).scalars())
+)
 
+_FIND_KNOWN = Lookup(
+    lambda among: select(results.c.request_key, results.c.id, results.c.confidence).where(
+        among(results.c.request_key)
+    )
+)
 
-async def _read_answers(connection: AsyncConnection, query: Any) -> dict[bytes, AlreadyAnswered]:
-    """Key to answer, of rows of key, result id and confidence."""
-    return {
-        key: AlreadyAnswered(result_id=ResultId(result_id), confidence=confidence)
-        for key, result_id, confidence in await connection.execute(query)
-    }
+_OPENED = (
+    "id", "job_id", "run_id", "request_key", "state", "provider", "model_asked", "opened_at",
+)  # fmt: skip
+
+_OPEN_ATTEMPTS = Change(
+    lambda connection: insert_new(connection, attempts).values(
+        {name: bindparam(name) for name in _OPENED}
+    )
+)
+_FIND_OPEN = Lookup(lambda among: select(attempts.c.id).where(among(attempts.c.id)))
+
+_FIND_JOBS = Lookup(
+    lambda among: select(jobs.c.id, jobs.c.state, jobs.c.run_id, jobs.c.result_id).where(
+        among(jobs.c.id)
+    )
+)

@@ -158,7 +158,7 @@ async def _settle(connection: AsyncConnection, waiting: Sequence[_Entry]) -> Non
     for origin in {origin for _, origin in waiting}:
         settlements = [settlement for settlement, asked in waiting if asked == origin]
         held = await _hold_unchanged(connection, settlements, origin)
-        await write_settlements(connection, settlements, held, origin)
+        await connection.run_sync(write_settlements, settlements, held, origin)
 
 
 def _dispose(waiting: _Waiting, *, is_ours: bool) -> None:

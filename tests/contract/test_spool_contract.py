@@ -39,16 +39,16 @@ def spool(tmp_path: Path) -> Path:
 @contextmanager
 def away(database: Database) -> Iterator[None]:
     """Writes fail, as if the server were gone."""
-    write = database.write
+    transact = database.transact
 
-    def refuse() -> Any:
+    async def refuse(_work: object) -> Any:
         raise LedgerAway("the ledger failed: gone")
 
-    database.write = refuse  # type: ignore[method-assign]
+    database.transact = refuse  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
-        database.write = write  # type: ignore[method-assign]
+        database.transact = transact  # type: ignore[method-assign]
 
 
 async def strand(

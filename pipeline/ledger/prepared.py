@@ -1,0 +1,97 @@
+"""Statements of the hot path: compiled once for each database, then run as they are.
+
+Building and compiling a statement costs a hundred times what running it for one row does.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import ColumnElement, Connection, Executable, any_, bindparam
+from sqlalchemy.engine.interfaces import Compiled
+
+Among: TypeAlias = Callable[[ColumnElement[Any]], ColumnElement[bool]]
+"""The condition that a column has one of the values that a lookup is run with."""
+Row: TypeAlias = Mapping[str, Any]
+
+_VALUES: Final = "among_values"
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    sql: str
+    names: Sequence[str]
+    constants: Row
+
+    @classmethod
+    def of(cls, statement: Executable, connection: Connection) -> "_Compiled":
+        compiled: Compiled = statement.compile(dialect=connection.dialect)  # type: ignore[attr-defined]
+        names: Sequence[str] = compiled.positiontup  # type: ignore[attr-defined]
+        return cls(
+            str(compiled), names, {k: v for k, v in compiled.params.items() if v is not None}
+        )
+
+
+class Change:
+    """An INSERT or UPDATE for many rows; each row is a mapping of its parameters."""
+
+    def __init__(self, build: Callable[[Connection], Executable]) -> None:
+        self._build = build
+        self._compiled: dict[str, _Compiled] = {}
+
+    def run(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """Run it for each row; nothing happens without rows."""
+        if not rows:
+            return
+        name = connection.dialect.name
+        if name not in self._compiled:
+            self._compiled[name] = _Compiled.of(self._build(connection), connection)
+        known = self._compiled[name]
+        constants = known.constants
+        values = [
+            tuple(row[n] if n in row else constants.get(n) for n in known.names) for row in rows
+        ]
+        connection.exec_driver_sql(known.sql, values)
+
+
+class Lookup:
+    """A SELECT of the rows that have one of some values."""
+
+    def __init__(self, build: Callable[[Among], Executable]) -> None:
+        self._build = build
+        self._compiled: dict[tuple[str, int], _Compiled] = {}
+
+    def run(self, connection: Connection, values: Sequence[Any], **given: Any) -> list[Any]:
+        """The rows found for ``values``, in no order; ``given`` are its other parameters."""
+        if not values:
+            return []
+        is_sqlite = connection.dialect.name == "sqlite"
+        # few sizes, so that few texts are compiled; a value that is asked for twice is found once
+        size = 1 << (len(values) - 1).bit_length() if is_sqlite else 0
+        key = (connection.dialect.name, size)
+        if key not in self._compiled:
+            among = _among_each(size) if is_sqlite else _among_any
+            self._compiled[key] = _Compiled.of(self._build(among), connection)
+        known = self._compiled[key]
+        told = {**known.constants, **given}
+        if is_sqlite:
+            padded = [*values, *[values[-1]] * (size - len(values))]
+            told.update(zip((f"{_VALUES}_{n}" for n in range(size)), padded, strict=True))
+        else:
+            told[_VALUES] = list(values)
+        parameters = tuple(told[name] for name in known.names)
+        return list(connection.exec_driver_sql(known.sql, parameters))
+
+
+def _among_each(size: int) -> Among:
+    def among(column: ColumnElement[Any]) -> ColumnElement[bool]:
+        places = [bindparam(f"{_VALUES}_{n}", type_=column.type) for n in range(size)]
+        return column.in_(places)
+
+    return among
+
+
+def _among_any(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    from sqlalchemy.dialects.postgresql import ARRAY
+
+    return column == any_(bindparam(_VALUES, type_=ARRAY(column.type)))
