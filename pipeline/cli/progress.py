@@ -4,13 +4,14 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from pipeline.cli.output import make_console, tell
+from pipeline.domain.errors import EnvironmentFault
 from pipeline.domain.usage import NANO_PER_DOLLAR
 
 if TYPE_CHECKING:
@@ -164,10 +165,18 @@ async def show_listing(tally: "Tally") -> None:
 async def _keep_count(
     meter: Meter, tally: "Tally", count_waiting: Callable[[], Awaitable[int]]
 ) -> None:
-    meter.note_waiting(await count_waiting(), is_final=False)
+    await _try_count(meter, count_waiting, is_final=False)
     while tally.is_scanning:  # noqa: ASYNC110 - a tally has no event to wait for
         await anyio.sleep(_REFRESH_SECONDS)
-    meter.note_waiting(await count_waiting(), is_final=True)
+    await _try_count(meter, count_waiting, is_final=True)
+
+
+async def _try_count(
+    meter: Meter, count_waiting: Callable[[], Awaitable[int]], *, is_final: bool
+) -> None:
+    """A ledger that is away must not end the run through its display."""
+    with suppress(EnvironmentFault):
+        meter.note_waiting(await count_waiting(), is_final=is_final)
 
 
 def _draw_bar(progress: Progress) -> "RenderableType":

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, assert_never
 
 import orjson
@@ -77,7 +78,8 @@ def write_settlements(
     paid = [s for s in kept if s.attempt_id is not None] + late
     answered = [s for s in paid if isinstance(s.outcome, Tagged)]
     _SETTLE_ATTEMPTS.run(connection, [_attempt_values(s) for s in paid])
-    _ADD_RESULTS.run(connection, [_result_row(s, origin) for s in answered])
+    rows = sorted((_result_row(s, origin) for s in answered), key=itemgetter("request_key"))
+    _ADD_RESULTS.run(connection, rows)
     _SETTLE_IMAGES.run(connection, [_image_values(s) for s in kept if s.sha256 is not None])
     keys = [s.request_key for s in answered if s.job.id in held]
     answers = {bytes(key): id_ for key, id_ in _FIND_RESULTS.run(connection, keys)}

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 import anyio
@@ -184,7 +185,8 @@ class Settler:
             if opening.request_key in answered
         }
         rows = [self._attempt_row(o) for o in openings if o.attempt_id not in refused]
-        _OPEN_ATTEMPTS.run(connection, rows)
+        # in one order for all processes: they would lock each other out, else
+        _OPEN_ATTEMPTS.run(connection, sorted(rows, key=itemgetter("request_key")))
         # of those whose question somebody else has open, there is none on record
         opened = {row.id for row in _FIND_OPEN.run(connection, [row["id"] for row in rows])}
         return refused | {row["id"]: BeingAsked() for row in rows if row["id"] not in opened}

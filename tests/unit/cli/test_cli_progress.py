@@ -1,8 +1,17 @@
 from decimal import Decimal
 
+import anyio
 import pytest
 
-from pipeline.cli.progress import Bounds, Meter, Progress, describe, format_duration
+from pipeline.cli.progress import (
+    Bounds,
+    Meter,
+    Progress,
+    describe,
+    format_duration,
+    show_progress,
+)
+from pipeline.domain.errors import LedgerAway
 from pipeline.domain.outcomes import Cause, Failed
 from pipeline.engine.progress import Tally
 
@@ -84,3 +93,21 @@ def test_limit_caps_the_total() -> None:
     meter = Meter(tally, Bounds(limit=10), now=0.0)
     meter.note_waiting(40, is_final=True)
     assert meter.read(1.0).total == 10
+
+
+@pytest.mark.anyio
+async def test_a_ledger_that_is_away_does_not_end_the_run_through_its_display() -> None:
+    counted = anyio.Event()
+
+    async def count_waiting() -> int:
+        counted.set()
+        raise LedgerAway("the ledger failed: gone")
+
+    tally = Tally()
+    async with anyio.create_task_group() as shown:
+        meter = Meter(tally, Bounds(), now=0.0)
+        shown.start_soon(show_progress, meter, tally, count_waiting)
+        await counted.wait()
+        await anyio.wait_all_tasks_blocked()
+        shown.cancel_scope.cancel()
+    assert not meter.read(1.0).is_total_known
