@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -214,13 +215,21 @@ class _Use:
     """How a transaction of it begins on SQLite."""
     sqlite_connections: int
     postgres_connections: int
+    sqlite_cache_kib: int
+    """Page cache of each connection: a larger one costs memory and saved no time."""
 
 
 # Read-then-write transactions would fail at once with SQLITE_BUSY_SNAPSHOT if they began
 # deferred, whatever the busy timeout.
-_ENGINE_WRITES = _Use(begin="BEGIN IMMEDIATE", sqlite_connections=1, postgres_connections=3)
-_ENGINE_READS = _Use(begin="BEGIN", sqlite_connections=4, postgres_connections=3)
-_ENGINE_LOOKUPS = _Use(begin="BEGIN", sqlite_connections=0, postgres_connections=2)
+_ENGINE_WRITES = _Use(
+    begin="BEGIN IMMEDIATE", sqlite_connections=1, postgres_connections=3, sqlite_cache_kib=8_192
+)
+_ENGINE_READS = _Use(
+    begin="BEGIN", sqlite_connections=4, postgres_connections=3, sqlite_cache_kib=2_048
+)
+_ENGINE_LOOKUPS = _Use(
+    begin="BEGIN", sqlite_connections=0, postgres_connections=2, sqlite_cache_kib=2_048
+)
 
 # Rows are found by their keys. A plan is made when the tables are still empty, where reading all
 # of a table looks cheapest, and is kept until the server has gathered statistics.
@@ -259,7 +268,7 @@ def _make_threaded_engine(url: URL, use: _Use) -> Engine:
         poolclass=StaticPool,
         connect_args={"timeout": _BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
     )
-    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "connect", partial(_configure_sqlite, use))
     event.listen(engine, "begin", lambda c: c.exec_driver_sql(use.begin))
     return engine
 
@@ -270,9 +279,10 @@ def _make_sqlite_engine(url: URL, use: _Use) -> AsyncEngine:
         pool_size=use.sqlite_connections,
         max_overflow=0,
         pool_timeout=None,
+        pool_use_lifo=True,
         connect_args={"timeout": _BUSY_TIMEOUT_SECONDS},
     )
-    event.listen(engine.sync_engine, "connect", _configure_sqlite)
+    event.listen(engine.sync_engine, "connect", partial(_configure_sqlite, use))
     event.listen(engine.sync_engine, "begin", lambda c: c.exec_driver_sql(use.begin))
     return engine
 
@@ -306,14 +316,13 @@ def _write_for_driver(url: URL) -> URL:
     return url.set(query=renamed)
 
 
-def _configure_sqlite(connection: Any, _entry: ConnectionPoolEntry) -> None:
+def _configure_sqlite(use: _Use, connection: Any, _entry: ConnectionPoolEntry) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     _switch_to_wal(cursor)
     for pragma in (
         "synchronous=NORMAL",
-        "temp_store=MEMORY",
-        "cache_size=-32768",
+        f"cache_size=-{use.sqlite_cache_kib}",
         "journal_size_limit=67108864",
     ):
         cursor.execute(f"PRAGMA {pragma}")
