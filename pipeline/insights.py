@@ -15,6 +15,8 @@ async def describe_status(
 ) -> dict[str, Any]:
     """The ledger as it stands: counts, the latest run, spend of that run and of all time."""
     counts = await reader.count_jobs(scopes, profile=profile)
+    waiting = await reader.count_waiting(scopes, profile=profile)
+    departures = await reader.count_departures(scopes)
     runs = await reader.list_runs(limit=1)
     latest = runs[0] if runs else None
     spending = await reader.sum_spending()
@@ -26,7 +28,10 @@ async def describe_status(
             "seen": sum(counts.values()),
             **{state.value: count for state, count in counts.items()},
             "reused": summary.get("images", {}).get("reused", 0),
+            "gone": departures.gone,
+            "moved": departures.moved,
         },
+        "pending_by_reason": {reason.value: count for reason, count in waiting.items()},
         "requests": {
             "sent": spending.requests,
             "retried": summary.get("requests", {}).get("retried", 0),

@@ -76,6 +76,7 @@ class Bench:
 
     folder: Path
     flags: dict[str, object] = field(default_factory=dict)
+    profile: str = PROFILE
 
     @property
     def library(self) -> Path:
@@ -89,7 +90,7 @@ class Bench:
 
     def plan(self) -> Plan:
         profile = self.folder / "tiny.yaml"
-        profile.write_text(PROFILE)
+        profile.write_text(self.profile)
         self.library.mkdir(exist_ok=True)
         flags: Mapping[str, object] = {
             "profile": str(profile),

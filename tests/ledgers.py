@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import anyio
 
@@ -17,8 +18,9 @@ from pipeline.ledger.jobs import JobQueue
 from pipeline.ledger.reading import LedgerReader
 from pipeline.ledger.runs import ProfileVersion, RunBook
 from pipeline.ledger.schema import ensure_schema
+from pipeline.ledger.selection import Selection
 from pipeline.ledger.settlement import Settlement
-from pipeline.ledger.settling import Settler
+from pipeline.ledger.settling import Opened, Settler
 from pipeline.ledger.spool import Spool
 
 NOW = 1_800_000_000_000
@@ -73,12 +75,35 @@ class Desk:
     async def claim(self, limit: int = 10, now_ms: int = NOW) -> list[ClaimedJob]:
         return await self.queue.claim(self.scopes, self.assignment, limit=limit, now_ms=now_ms)
 
+    async def find_next_due(self, now_ms: int = NOW) -> int | None:
+        return await self.queue.find_next_due(self.scopes, self.assignment, now_ms=now_ms)
+
+    async def mark_stale(self) -> int:
+        return await self.queue.mark_stale(self.scopes[0], self.assignment)
+
+    async def waiting(self) -> dict[str, int]:
+        """Pending jobs by why they wait."""
+        counts = await self.reader.count_waiting()
+        return {reason.value: count for reason, count in counts.items() if count}
+
+    def choose(self, **wanted: Any) -> None:
+        """From now on, this run asks only about what meets the selection."""
+        self.queue = JobQueue(self.database, self.run, Selection(**wanted))
+
     async def states(self) -> dict[str, int]:
         counts = await self.reader.count_jobs()
         return {state.value: count for state, count in counts.items() if count}
 
     async def open(self, job: ClaimedJob, key: bytes = b"key") -> object:
         return await self.settler.open_attempt(job, key, NOW)
+
+    async def answer(self, job: ClaimedJob, **given: object) -> bool:
+        """Ask about a job and settle the answer, as for a picture like no other."""
+        key = b"%d %d" % (job.id, self.assignment.version_id)
+        opened = await self.open(job, key)
+        assert isinstance(opened, Opened)
+        values = {"outcome": make_tagged(), "sha256": key.ljust(32), **given}
+        return await self.settle(job, attempt_id=opened.attempt_id, request_key=key, **values)
 
     async def settle(self, job: ClaimedJob, **given: object) -> bool:
         values = {"settled_at_ms": NOW, "sha256": b"s" * 32, "info": INFO, **given}

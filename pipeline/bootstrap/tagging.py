@@ -29,9 +29,10 @@ from pipeline.engine.retry import RetryPolicy
 from pipeline.engine.stages import Asking, Ceilings, Clock, Pictures, Stages
 from pipeline.engine.tagging import Tagging
 from pipeline.engine.worker import Worker
-from pipeline.ledger.catalogue import Assignment, Scope
-from pipeline.ledger.jobs import JobQueue
+from pipeline.ledger.catalogue import Assignment
+from pipeline.ledger.jobs import JobQueue, count_wanted
 from pipeline.ledger.runs import ProfileVersion, RunState
+from pipeline.ledger.selection import EVERYTHING, Selection
 from pipeline.ledger.settling import Settler
 from pipeline.ledger.spool import Spool, find_spool_folder
 from pipeline.limits.budget import Budget
@@ -51,16 +52,19 @@ _TOKEN_BYTES = 8
 
 
 @asynccontextmanager
-async def open_tagging(
+async def open_tagging(  # noqa: PLR0913  all that a caller may choose
     plan: Plan,
     ledger: Ledger,
     roots: Sequence[Path],
     *,
     environ: Mapping[str, str],
     limit: int | None = None,
+    selection: Selection = EVERYTHING,
     provider: Provider | None = None,
 ) -> AsyncIterator[Tagging]:
     """Open a run over ``roots``; nothing is sent before ``Tagging.run``.
+
+    It asks only about images that meet the ``selection``.
 
     A ``provider`` of the caller's own takes the place of the one that the settings name.
 
@@ -75,7 +79,7 @@ async def open_tagging(
         else nullcontext(provider)
     )
     async with opening as chosen:
-        begun = await _begin(plan, ledger, roots)
+        begun = await _begin(plan, ledger, roots, selection)
         tagging = _assemble(plan, ledger, begun, chosen, ceilings, limit)
         # What is loaded by now stays: a full collection of it would stop the loop for 40 ms.
         gc.freeze()
@@ -88,16 +92,17 @@ class _Begun:
 
     run: RunId
     assignment: Assignment
+    selection: Selection
     places: Sequence[Place]
     clock: Clock
 
 
-async def _begin(plan: Plan, ledger: Ledger, roots: Sequence[Path]) -> _Begun:
+async def _begin(plan: Plan, ledger: Ledger, roots: Sequence[Path], selection: Selection) -> _Begun:
     clock = await open_clock(ledger.database)
     assignment = await assign(plan, ledger, clock)
     places = [await open_place(root, plan.settings, ledger) for root in roots]
     run = await ledger.runs.open("tag", assignment, now_ms=clock.now_ms())
-    return _Begun(run=run, assignment=assignment, places=places, clock=clock)
+    return _Begun(run=run, assignment=assignment, selection=selection, places=places, clock=clock)
 
 
 def _assemble(  # noqa: PLR0917  every part of a run meets here
@@ -118,7 +123,7 @@ def _assemble(  # noqa: PLR0917  every part of a run meets here
         settler=settler,
         clock=begun.clock,
     )
-    queue = JobQueue(ledger.database, begun.run)
+    queue = JobQueue(ledger.database, begun.run, begun.selection)
     pool = Pool(
         _make_pool_plan(plan, begun, ceilings, limit),
         producer=Producer(ledger.catalogue, queue, begun.assignment, begun.run),
@@ -225,17 +230,19 @@ async def open_place(root: Path, settings: Settings, ledger: Ledger) -> Place:
     return Place(source=source, scopes=scopes)
 
 
-async def find_scopes(roots: Sequence[Path], settings: Settings, ledger: Ledger) -> list[Scope]:
-    """The parts of the ledger that ``roots`` cover."""
-    places = [await open_place(root, settings, ledger) for root in roots]
-    return [scope for place in places for scope in place.scopes]
-
-
-async def scan(plan: Plan, ledger: Ledger, roots: Sequence[Path], tally: Tally) -> dict[str, Any]:
+async def scan(
+    plan: Plan,
+    ledger: Ledger,
+    roots: Sequence[Path],
+    tally: Tally,
+    *,
+    selection: Selection = EVERYTHING,
+) -> dict[str, Any]:
     """List ``roots`` into the ledger, counting into ``tally``; nothing is read or sent.
 
     Returns:
-        The run's document, as ``tag`` has it; ``images.pending`` is what ``tag`` would ask about.
+        The run's document, as ``tag`` has it, and ``would_ask``: how many images ``tag`` would
+        ask about with the same ``selection``.
     """
     clock = await open_clock(ledger.database)
     began = clock.monotonic()
@@ -247,11 +254,13 @@ async def scan(plan: Plan, ledger: Ledger, roots: Sequence[Path], tally: Tally) 
         queue = JobQueue(ledger.database, run)
         await Producer(ledger.catalogue, queue, assignment, run).produce(places, tally, clock)
         state = RunState.FINISHED
-        counts = await ledger.reader.count_jobs(
-            [scope for place in places for scope in place.scopes], profile=plan.profile.name
-        )
+        scopes = [scope for place in places for scope in place.scopes]
+        counts = await ledger.reader.count_jobs(scopes, profile=plan.profile.name)
         document = describe_run(
             run, state, tally, counts=counts, elapsed_seconds=clock.monotonic() - began
+        )
+        document["would_ask"] = await count_wanted(
+            ledger.database, scopes, assignment, selection, is_begun=False
         )
     except anyio.get_cancelled_exc_class():
         state = RunState.INTERRUPTED

@@ -1,25 +1,29 @@
 """``db``: looks after the ledger."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from pipeline.cli.faults import DONE, FAULT, USAGE
 from pipeline.cli.options import OutputOptions, SettingsOptions
-from pipeline.cli.output import show, show_document
-from pipeline.cli.session import load, open_known_ledger
+from pipeline.cli.output import defuse, show, show_document
+from pipeline.cli.session import load, open_known_ledger, require_ledger
 from pipeline.cli.verbs import flow, run_async, verb
 
 if TYPE_CHECKING:
     from pipeline.bootstrap.ledger import Ledger
     from pipeline.config.settings import Settings
+    from pipeline.ledger.upkeep import LedgerSize, Violation
 
 _HELP: Final = """\
-Look after the ledger: upgrade it, check it, measure it, give space back.
+Look after the ledger: back it up, upgrade it, check it, measure it, give space back.
 
 Examples:
+  tagpipe db backup -o ledger-monday.db
   tagpipe db upgrade
   tagpipe db check --ledger var/demo/ledger.db
   tagpipe db stats --json
@@ -38,12 +42,44 @@ def describe(context: typer.Context) -> None:
         raise typer.Exit(USAGE)
 
 
+@db.command("backup")
+@verb
+def backup(
+    *,
+    path: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="The file to make.", show_default=False
+        ),
+    ],
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a file that is there already.")
+    ] = False,
+    chosen: SettingsOptions,
+    output: OutputOptions,
+) -> int:
+    """Copy a SQLite ledger to a file, also while runs write to it.
+
+    The copy is checked, and is whole or absent. To restore it, stop all runs, copy it over the
+    ledger and remove the ledger's -wal and -shm files. On Postgres use pg_dump.
+
+    Examples:
+      tagpipe db backup -o ledger-monday.db
+      tagpipe db backup -o /backup/ledger.db --force --json
+
+    Exit codes: 0 the backup is made; 1 a fault of the machine, damage or a bug; 2 usage or
+    configuration, the file is there already, or there is no ledger.
+    """
+    settings = load(chosen, output)
+    return run_async(partial(_back_up, settings, path, force=force, as_json=output.as_json))
+
+
 @db.command("upgrade")
 @verb
 def upgrade(*, chosen: SettingsOptions, output: OutputOptions) -> int:
     """Bring the ledger to the tables of this program; a new ledger is made.
 
-    Make a backup first: copy the file while nothing runs; on Postgres, pg_dump.
+    Make a backup first: tagpipe db backup; on Postgres, pg_dump.
 
     Examples:
       tagpipe db upgrade
@@ -73,7 +109,7 @@ def check(*, chosen: SettingsOptions, output: OutputOptions) -> int:
 @db.command("stats")
 @verb
 def stats(*, chosen: SettingsOptions, output: OutputOptions) -> int:
-    """Count the rows of each table and the bytes on disk (on Postgres, of the whole database).
+    """Count rows by table, jobs by state and bytes on disk (on Postgres, of the whole database).
 
     Examples:
       tagpipe db stats
@@ -89,6 +125,8 @@ def stats(*, chosen: SettingsOptions, output: OutputOptions) -> int:
 @verb
 def vacuum(*, chosen: SettingsOptions, output: OutputOptions) -> int:
     """Rewrite the ledger's file without its gaps. It needs as much free space again.
+
+    Make a backup first: tagpipe db backup.
 
     On Postgres, the gaps are given to new rows; the database keeps its size.
 
@@ -116,6 +154,30 @@ def _with_ledger(
     return run_async(run)
 
 
+async def _back_up(settings: "Settings", path: Path, *, force: bool, as_json: bool) -> int:
+    from pipeline.ledger.backup import back_up
+    from pipeline.ledger.database import Database, parse_ledger_url
+
+    database = Database(parse_ledger_url(settings.ledger.url))
+    if database.is_sqlite:
+        # of any revision: a backup is what one makes before an upgrade
+        await require_ledger(settings)
+    async with database:
+        made = await back_up(database, path, replace=force)
+    if as_json:
+        show_document(
+            {
+                "path": str(made.path),
+                "revision": made.revision,
+                "bytes": made.bytes,
+                "seconds": made.seconds,
+            }
+        )
+    else:
+        show(f"{defuse(str(made.path))}: {made.bytes:,} bytes in {made.seconds:.1f} s")
+    return DONE
+
+
 async def _upgrade(settings: "Settings", output: OutputOptions) -> int:
     from pipeline.ledger.database import Database, parse_ledger_url
     from pipeline.ledger.schema import read_revision
@@ -140,26 +202,43 @@ async def _check(ledger: "Ledger", as_json: bool) -> int:
 
     broken = await check_ledger(ledger.database)
     if as_json:
-        show_document([{"rule": one.rule, "count": one.count} for one in broken])
+        show_document([asdict(one) for one in broken])
     elif broken:
-        show(*(f"broken: {one.rule} ({one.count:,} rows)" for one in broken))
+        show(*(line for one in broken for line in _describe(one)))
     else:
         show("every rule holds")
     return FAULT if broken else DONE
 
 
+def _describe(broken: "Violation") -> Iterator[str]:
+    ids = ", ".join(str(one) for one in broken.examples)
+    more = ", …" if broken.count > len(broken.examples) else ""
+    where = f", in {broken.table}: {ids}{more}" if ids else ""
+    yield f"broken: {broken.rule} ({broken.count:,}{where})"
+    yield f"    {broken.advice}"
+
+
 async def _measure(ledger: "Ledger", as_json: bool) -> int:
     from pipeline.ledger.upkeep import measure_ledger
 
-    # the names of tables are a kind of str that JSON does not take for keys
-    sizes = await measure_ledger(ledger.database)
+    size = await measure_ledger(ledger.database)
     if as_json:
-        show_document(sizes)
+        show_document({**asdict(size), "bytes_per_image": size.bytes_per_image})
     else:
         from pipeline.cli.summary import make_facts
 
-        show(make_facts((name, f"{size:,}", "") for name, size in sizes.items()))
+        show(make_facts(_facts_of(size)))
     return DONE
+
+
+def _facts_of(size: "LedgerSize") -> Iterator[tuple[str, str, str]]:
+    for name, count in size.rows.items():
+        taken = f"{size.bytes_of_tables[name]:,} bytes" if size.bytes_of_tables else ""
+        yield name, f"{count:,}", taken
+    for state, count in size.jobs.items():
+        yield f"jobs {state}", f"{count:,}", ""
+    average = size.bytes_per_image
+    yield "bytes", f"{size.bytes:,}", "" if average is None else f"{average:,} an image"
 
 
 async def _vacuum(ledger: "Ledger", as_json: bool) -> int:

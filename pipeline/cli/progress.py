@@ -33,6 +33,8 @@ class Bounds:
 
     limit: int | None = None
     budget_usd: "Decimal | None" = None
+    is_selective: bool = False
+    """Not all that is found is to be asked about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,7 @@ class Meter:
     def _total(self) -> int:
         tally = self._tally
         found = tally.findings["new"] + tally.findings["changed"] + tally.stale
+        found = 0 if self._bounds.is_selective else found
         total = self._counted if self._is_counted_whole else max(self._counted, found)
         if self._bounds.limit is not None:
             total = min(total, self._bounds.limit)

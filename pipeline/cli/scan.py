@@ -13,6 +13,7 @@ from pipeline.cli.verbs import run_async, verb
 
 if TYPE_CHECKING:
     from pipeline.bootstrap.plan import Plan
+    from pipeline.ledger.selection import Selection
 
 
 @verb
@@ -47,7 +48,9 @@ def scan(
 
 
 async def _scan(plan: "Plan", roots: Sequence[Path], output: OutputOptions) -> int:
-    document = await scan_roots(plan, roots, is_quiet=output.quiet)
+    from pipeline.ledger.selection import EVERYTHING
+
+    document = await scan_roots(plan, roots, EVERYTHING, is_quiet=output.quiet)
     if document is None:
         report("interrupted", INTERRUPTED, as_json=output.as_json)
         return INTERRUPTED
@@ -61,7 +64,7 @@ async def _scan(plan: "Plan", roots: Sequence[Path], output: OutputOptions) -> i
 
 
 async def scan_roots(
-    plan: "Plan", roots: Sequence[Path], *, is_quiet: bool
+    plan: "Plan", roots: Sequence[Path], selection: "Selection", *, is_quiet: bool
 ) -> Mapping[str, Any] | None:
     """Scan under watch; the run's document, None when interrupted."""
     from pipeline.bootstrap.ledger import open_ledger
@@ -71,5 +74,5 @@ async def scan_roots(
 
     tally = Tally()
     async with open_ledger(plan.settings) as ledger:
-        work = partial(list_images, plan, ledger, roots, tally)
+        work = partial(list_images, plan, ledger, roots, tally, selection=selection)
         return await watch_scan(work, tally, is_quiet=is_quiet)

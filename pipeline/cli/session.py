@@ -65,6 +65,19 @@ async def open_known_ledger(settings: "Settings") -> AsyncIterator["Ledger"]:
         EnvironmentFault: it cannot be opened, or is of another program version.
     """
     from pipeline.bootstrap.ledger import open_ledger
+
+    await require_ledger(settings)
+    async with open_ledger(settings) as ledger:
+        yield ledger
+
+
+async def require_ledger(settings: "Settings") -> None:
+    """Make sure that there is a ledger, of any revision.
+
+    Raises:
+        UsageError: there is none.
+        EnvironmentFault: it cannot be opened.
+    """
     from pipeline.ledger.database import name_ledger, parse_ledger_url
 
     if await find_revision(settings) is None:
@@ -72,8 +85,6 @@ async def open_known_ledger(settings: "Settings") -> AsyncIterator["Ledger"]:
             f"there is no ledger at {name_ledger(parse_ledger_url(settings.ledger.url))} yet: "
             "`tagpipe tag` makes it; --ledger or ledger.url names another"
         )
-    async with open_ledger(settings) as ledger:
-        yield ledger
 
 
 async def find_revision(settings: "Settings") -> str | None:

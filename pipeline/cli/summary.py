@@ -112,7 +112,7 @@ def _join(counts: Mapping[str, int], *names: tuple[str, str]) -> str:
 def draw_scan(document: Mapping[str, Any]) -> list["RenderableType"]:
     """The closing summary of ``scan``."""
     images, found = document["images"], document["scan"]
-    kinds = ("new", "changed", "unchanged", "returned", "moved", "gone")
+    kinds = ("new", "changed", "unchanged", "returned", "moved", "gone", "stale")
     facts = [("listed", f"{images['seen']:,}", "")]
     facts += [(kind, f"{found[kind]:,}", "") for kind in kinds]
     facts += [("pending", f"{images['pending']:,}", "tagpipe tag asks about these")]
@@ -140,12 +140,21 @@ def _facts_of_ledger(document: Mapping[str, Any]) -> Iterable[tuple[str, str, st
     images, requests = document["images"], document["requests"]
     yield "images", f"{images['seen']:,}", ""
     for state in ("done", "failed", "skipped", "pending", "leased"):
-        remark = "see tagpipe errors" if state == "failed" and images[state] else ""
-        yield state, f"{images[state]:,}", remark
+        yield state, f"{images[state]:,}", _remark_on(state, document)
+    yield "gone", f"{images['gone']:,}", ""
+    yield "moved", f"{images['moved']:,}", ""
     yield "requests", f"{requests['sent']:,}", _join(requests, ("lost", "lost with a process"))
     yield from _facts_of_spend({**document, "estimate_usd": None})
     for model, count in document["models"].items():
         yield "answers", f"{count:,}", f"by {defuse(model)}"
+
+
+def _remark_on(state: str, document: Mapping[str, Any]) -> str:
+    if state == "pending":
+        words = {"failed": "put back"}
+        reasons = document["pending_by_reason"]
+        return _join(reasons, *((reason, words.get(reason, reason)) for reason in reasons))
+    return "see tagpipe errors" if state == "failed" and document["images"][state] else ""
 
 
 def draw_failures(groups: Iterable[Mapping[str, Any]]) -> list["RenderableType"]:

@@ -20,10 +20,12 @@ from pipeline.cli.options import (
 from pipeline.cli.output import show, show_document, tell
 from pipeline.cli.session import load
 from pipeline.cli.verbs import run_async, verb
+from pipeline.cli.where import ChoiceOptions, choose
 
 if TYPE_CHECKING:
     from pipeline.bootstrap.plan import Plan
     from pipeline.engine.tagging import RunResult
+    from pipeline.ledger.selection import Selection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +46,11 @@ class ExtentOptions:
 
 
 @verb
-def tag(
+def tag(  # noqa: PLR0913  one for each group of options
     *,
     question: QuestionOptions,
     server: ServerOptions,
+    choice: ChoiceOptions,
     extent: ExtentOptions,
     chosen: SettingsOptions,
     output: OutputOptions,
@@ -62,6 +65,7 @@ def tag(
       tagpipe tag ./photos
       tagpipe tag ./photos --model gpt-5.4-mini --budget 5
       tagpipe tag ./shop --profile product --model gpt-5.4-mini --limit 20
+      tagpipe tag ./shop --only new,changed --where path='*/shoes/*'
       tagpipe tag -c nightly.yaml --json -q > tonight.json
 
     Ctrl-C once stops sending and lets the requests under way settle; twice cancels them;
@@ -82,15 +86,22 @@ def tag(
     settings = load(chosen, output, flags)
     plan = make_plan(settings, today=datetime.now(UTC).date(), model=question.model)
     roots = find_roots(paths or [], settings)
+    selection = choose(choice, profile=plan.profile.name)
     if extent.dry_run:
-        return run_async(partial(_count_only, plan, roots, output))
-    return run_async(partial(_tag, plan, roots, extent, output))
+        return run_async(partial(_count_only, plan, roots, selection, output))
+    return run_async(partial(_tag, plan, roots, selection, extent, output))
 
 
-async def _tag(
-    plan: "Plan", roots: Sequence[Path], extent: ExtentOptions, output: OutputOptions
+async def _tag(  # noqa: PLR0917  what the user said, group by group
+    plan: "Plan",
+    roots: Sequence[Path],
+    selection: "Selection",
+    extent: ExtentOptions,
+    output: OutputOptions,
 ) -> int:
-    result = await tag_roots(plan, roots, limit=extent.limit, is_quiet=output.quiet)
+    result = await tag_roots(
+        plan, roots, limit=extent.limit, selection=selection, is_quiet=output.quiet
+    )
     if result is None:
         report("interrupted", INTERRUPTED, as_json=output.as_json)
         return INTERRUPTED
@@ -110,26 +121,30 @@ async def _tag(
 
 
 async def tag_roots(
-    plan: "Plan", roots: Sequence[Path], *, limit: int | None, is_quiet: bool
+    plan: "Plan",
+    roots: Sequence[Path],
+    *,
+    limit: int | None,
+    selection: "Selection | None" = None,
+    is_quiet: bool,
 ) -> "RunResult | None":
     """Open the ledger and a run over ``roots``, watch it to the end; None when left early."""
     from pipeline.bootstrap.ledger import open_ledger
-    from pipeline.bootstrap.tagging import find_scopes, open_tagging
+    from pipeline.bootstrap.tagging import open_tagging
     from pipeline.cli.progress import Bounds
-    from pipeline.cli.watching import count_unsettled, watch_tagging
+    from pipeline.cli.watching import watch_tagging
+    from pipeline.ledger.selection import EVERYTHING
 
-    settings = plan.settings
+    budget = plan.settings.limits.budget_usd
+    wanted = selection or EVERYTHING
     async with (
-        open_ledger(settings) as ledger,
-        open_tagging(plan, ledger, roots, environ=os.environ, limit=limit) as tagging,
+        open_ledger(plan.settings) as ledger,
+        open_tagging(
+            plan, ledger, roots, environ=os.environ, limit=limit, selection=wanted
+        ) as tagging,
     ):
-        scopes = await find_scopes(roots, settings, ledger)
-        return await watch_tagging(
-            tagging,
-            partial(count_unsettled, ledger, scopes, plan.profile.name),
-            Bounds(limit=limit, budget_usd=settings.limits.budget_usd),
-            is_quiet=is_quiet,
-        )
+        bounds = Bounds(limit=limit, budget_usd=budget, is_selective=wanted != EVERYTHING)
+        return await watch_tagging(tagging, bounds, is_quiet=is_quiet)
 
 
 def describe_result(result: "RunResult") -> dict[str, Any]:
@@ -155,19 +170,21 @@ def exit_code_of_run(result: "RunResult") -> int:
     return FAULT if result.export_errors and not has_unfinished else code
 
 
-async def _count_only(plan: "Plan", roots: Sequence[Path], output: OutputOptions) -> int:
+async def _count_only(
+    plan: "Plan", roots: Sequence[Path], selection: "Selection", output: OutputOptions
+) -> int:
     from pipeline.cli.scan import scan_roots
 
-    document = await scan_roots(plan, roots, is_quiet=output.quiet)
+    document = await scan_roots(plan, roots, selection, is_quiet=output.quiet)
     if document is None:
         report("interrupted", INTERRUPTED, as_json=output.as_json)
         return INTERRUPTED
     if output.as_json:
         show_document({**document, "dry_run": True})
         return DONE
-    images = document["images"]
     show(
-        f"{images['seen']:,} images listed; {images['pending']:,} would be asked about, "
+        f"{document['images']['seen']:,} images listed; "
+        f"{document['would_ask']:,} would be asked about, "
         "copies of one picture once. Nothing was sent."
     )
     return DONE

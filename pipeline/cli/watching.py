@@ -7,23 +7,16 @@ import anyio
 
 from pipeline.cli.progress import Bounds, Meter, show_listing, show_progress
 from pipeline.cli.signals import obey_signals
-from pipeline.domain.jobs import JobState
 
 if TYPE_CHECKING:
-    from pipeline.bootstrap.ledger import Ledger
     from pipeline.engine.progress import Tally
     from pipeline.engine.tagging import RunResult, Tagging
-    from pipeline.ledger.catalogue import Scope
 
 T = TypeVar("T")
 
 
 async def watch_tagging(
-    tagging: "Tagging",
-    count_waiting: Callable[[], Awaitable[int]],
-    bounds: Bounds,
-    *,
-    is_quiet: bool,
+    tagging: "Tagging", bounds: Bounds, *, is_quiet: bool
 ) -> "RunResult | None":
     """Run to the end; None when the user would not even wait for the exports."""
 
@@ -38,7 +31,7 @@ async def watch_tagging(
 
     async def show() -> None:
         meter = Meter(tagging.tally, bounds, now=anyio.current_time())
-        await show_progress(meter, tagging.tally, count_waiting)
+        await show_progress(meter, tagging.tally, tagging.pool.count_waiting)
 
     return await _watch(tagging.run, None if is_quiet else show, (stop, cancel))
 
@@ -48,12 +41,6 @@ async def watch_scan(
 ) -> T | None:
     """Scan to the end; None when interrupted."""
     return await _watch(work, None if is_quiet else lambda: show_listing(tally), ())
-
-
-async def count_unsettled(ledger: "Ledger", scopes: "Sequence[Scope]", profile: str) -> int:
-    """Images below ``scopes`` that still wait for an outcome."""
-    counts = await ledger.reader.count_jobs(scopes, profile=profile)
-    return counts[JobState.PENDING] + counts[JobState.LEASED]
 
 
 async def _watch(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NewType
+from typing import Final, NewType
 
 from pipeline.domain.images import ImageId, ImageRef
 
@@ -23,6 +23,19 @@ class JobState(StrEnum):
     SKIPPED = "skipped"
 
 
+class Reason(StrEnum):
+    """Why an image is to be asked about. Kept when it is put off, claimed or given back."""
+
+    NEW = "new"
+    """It never was brought to an end."""
+    CHANGED = "changed"
+    """The file is another one now."""
+    STALE = "stale"
+    """Its answer is of another version of the profile."""
+    FAILED = "failed"
+    """It had failed, or was skipped, and was put back."""
+
+
 class ReviewState(StrEnum):
     """What people have said of an answer."""
 
@@ -31,6 +44,13 @@ class ReviewState(StrEnum):
     APPROVED = "approved"
     EDITED = "edited"
     REJECTED = "rejected"
+
+
+STANDING: Final = (ReviewState.APPROVED, ReviewState.EDITED)
+"""Decisions by which an answer stands: no later answer takes its place."""
+
+DECISIONS: Final = (*STANDING, ReviewState.REJECTED)
+"""All that only a person says: they hold for the same picture wherever it lies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
 
-from pipeline.domain.jobs import ResultId
+from pipeline.domain.jobs import ResultId, ReviewState
 from pipeline.domain.usage import NanoDollars, TokenUsage
 from pipeline.domain.vision import Answer
 
@@ -95,6 +95,8 @@ class Reused:
 
     result_id: ResultId
     confidence: float | None = None
+    review: ReviewState = ReviewState.NONE
+    """What a person said of that answer: it holds for this image too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

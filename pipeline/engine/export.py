@@ -97,6 +97,7 @@ def _fields_of(definition: Mapping[str, Any]) -> tuple[str, ...]:
 
 def make_record(row: Any) -> Record:
     """The flat record of one ledger row."""
+    has_ended_in_vain = row.state in {JobState.FAILED, JobState.SKIPPED}
     return Record(
         image_id=row.image_id,
         uri=row.uri,
@@ -117,8 +118,8 @@ def make_record(row: Any) -> Record:
         output_tokens=row.output_tokens,
         cost_usd=None if row.is_unpriced else to_usd(row.cost_nanos),
         tagged_at=_instant(row.settled_at) if row.answer else None,
-        cause=row.cause,
-        message=row.message,
+        cause=row.cause if has_ended_in_vain else None,
+        message=row.message if has_ended_in_vain else None,
     )
 
 

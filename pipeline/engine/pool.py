@@ -88,6 +88,10 @@ class Pool:
         """Why the run stopped by itself, if it did."""
         return self._pause
 
+    async def count_waiting(self) -> int:
+        """Images that this run is still to bring to an end, those in hand included."""
+        return await self._queue.count_wanted(self._scopes, self._plan.assignment)
+
     def stop(self) -> None:
         """Claim and send nothing more; let what is under way settle."""
         self._is_stopping = True
@@ -205,7 +209,9 @@ class Pool:
         """Sleep until something may be claimable; False when nothing ever will be."""
         timeout = _IDLE_POLL_SECONDS
         if not self._in_hand and not self._tally.is_scanning and not self._may_have_work:
-            due = await self._queue.find_next_due(self._scopes, self._plan.assignment)
+            due = await self._queue.find_next_due(
+                self._scopes, self._plan.assignment, now_ms=self._clock.now_ms()
+            )
             if due is None:
                 return await self._take_back()
             timeout = max(0.0, (due - self._clock.now_ms()) / 1000)

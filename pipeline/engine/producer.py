@@ -47,6 +47,8 @@ class Producer:
     ) -> None:
         """Scan all places; ``on_work`` is called whenever there may be something to claim."""
         for place in places:
+            # first: what failed under an older version of the profile is no less wanted
+            await self._queue.put_back_failed(place.scope, self._assignment)
             tally.stale += await self._queue.mark_stale(place.scope, self._assignment)
             on_work()
         now_ms = clock.now_ms()

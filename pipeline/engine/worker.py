@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from pipeline.domain.errors import AskError, ImageError, RunPaused
 from pipeline.domain.images import IMAGE_EXTENSIONS, ImageInfo, PreparedImage
-from pipeline.domain.jobs import AttemptId, ClaimedJob, JobId
+from pipeline.domain.jobs import DECISIONS, AttemptId, ClaimedJob, JobId, ReviewState
 from pipeline.domain.outcomes import (
     Cause,
     Deferred,
@@ -353,8 +353,7 @@ class Worker:
             request_key=key,
         )
         if isinstance(outcome, Tagged | Reused):
-            review = self._asking.review_of(outcome.confidence)
-            settlement = replace(settlement, review=review)
+            settlement = replace(settlement, review=self._review(outcome))
         if isinstance(outcome, Tagged):
             settlement = replace(settlement, tags=self._asking.flat_tags(outcome.answer))
         if isinstance(outcome, Failed):
@@ -363,6 +362,11 @@ class Worker:
             self._tally.add_outcome(outcome)
         else:
             self._tally.late += 1
+
+    def _review(self, outcome: Tagged | Reused) -> ReviewState:
+        if isinstance(outcome, Reused) and outcome.review in DECISIONS:
+            return outcome.review
+        return self._asking.review_of(outcome.confidence)
 
     async def _in_thread(self, function: Callable[[bytes], T], argument: bytes) -> T:
         return await anyio.to_thread.run_sync(function, argument, limiter=self._threads)
@@ -378,7 +382,7 @@ def _refuse(job: ClaimedJob, error: ImageError) -> Outcome:
 
 
 def _reuse(answer: AlreadyAnswered) -> Reused:
-    return Reused(result_id=answer.result_id, confidence=answer.confidence)
+    return Reused(result_id=answer.result_id, confidence=answer.confidence, review=answer.review)
 
 
 def _follow(leader: Failed | Deferred) -> Outcome:

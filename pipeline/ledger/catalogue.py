@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline.domain.images import ImageRef
-from pipeline.domain.jobs import JobState, ProfileId, RunId
+from pipeline.domain.jobs import JobState, ProfileId, Reason, RunId
 from pipeline.domain.outcomes import Cause
 from pipeline.ledger.database import Database, among, insert_new
 from pipeline.ledger.patience import patient
@@ -60,10 +60,9 @@ AS_NEW: Mapping[str, Any] = {
     "run_id": None,
     "attempts": 0,
     "not_before": 0,
-    "cause": None,
-    "message": None,
 }
-"""What a job is like before anything was tried."""
+"""What a job is like before anything was tried. Why it had no answer stays on record until it
+has one: that is a ground to choose it by."""
 
 
 class Finding(StrEnum):
@@ -351,6 +350,20 @@ def _version_for(assignment: Assignment) -> ColumnElement[int]:
     return case((is_ours, assignment.version_id), else_=jobs.c.version_id)
 
 
+# Never asked about, it is still new. What was put back is most often mended before it is asked
+# about again: then, too, the older reason says more.
+_REASON_AFTER_CHANGE = case(
+    (
+        and_(
+            jobs.c.state.in_((JobState.PENDING, JobState.LEASED)),
+            jobs.c.reason.in_((Reason.NEW, Reason.FAILED)),
+        ),
+        jobs.c.reason,
+    ),
+    else_=Reason.CHANGED.value,
+)
+
+
 async def _update_changed(
     connection: AsyncConnection,
     changed: Sequence[tuple[int, ImageRef]],
@@ -372,7 +385,7 @@ async def _update_changed(
     await connection.execute(
         update(jobs)
         .where(among(connection, jobs.c.image_id, [image_id for image_id, _ in changed]))
-        .values(**AS_NEW, version_id=_version_for(assignment))
+        .values(**AS_NEW, version_id=_version_for(assignment), reason=_REASON_AFTER_CHANGE)
     )
 
 
@@ -382,7 +395,11 @@ async def _bring_back(connection: AsyncConnection, ids: list[int], assignment: A
     )
     await connection.execute(
         update(jobs)
-        .where(among(connection, jobs.c.image_id, ids), jobs.c.cause == Cause.MISSING)
+        .where(
+            among(connection, jobs.c.image_id, ids),
+            jobs.c.cause == Cause.MISSING,
+            jobs.c.state.in_((JobState.FAILED, JobState.SKIPPED)),
+        )
         .values(**AS_NEW, version_id=_version_for(assignment))
     )
 

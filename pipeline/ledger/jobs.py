@@ -7,24 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Select, and_, exists, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline.domain.images import ImageId, ImageRef
-from pipeline.domain.jobs import ClaimedJob, JobId, JobState, ReviewState, RunId
+from pipeline.domain.jobs import STANDING, ClaimedJob, JobId, JobState, Reason, RunId
 from pipeline.domain.outcomes import Cause
-from pipeline.ledger.catalogue import AS_NEW, Assignment, Scope, in_scope
+from pipeline.ledger.catalogue import AS_NEW, Assignment, Scope
 from pipeline.ledger.database import Database, among
 from pipeline.ledger.patience import patient
+from pipeline.ledger.selection import EVERYTHING, Selection, lies_in, meets, waits_for
 from pipeline.ledger.tables import (
     attempt_is_open,
     attempts,
     images,
+    is_decided,
     job_is_leased,
-    job_is_pending,
     jobs,
+    profiles,
     runs,
 )
+from pipeline.ledger.waiting import LONGEST_WAIT_MS, Lane, Line, Position, Walk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,40 +66,59 @@ def read_process(pid: int) -> tuple[str, bool]:
 class JobQueue:
     """Claims jobs for one run and gives back what dead runs held."""
 
-    def __init__(self, database: Database, run: RunId) -> None:
+    def __init__(
+        self,
+        database: Database,
+        run: RunId,
+        selection: Selection = EVERYTHING,
+        *,
+        longest_wait_ms: int = LONGEST_WAIT_MS,
+    ) -> None:
         self._database = database
         self._run = run
+        self._selection = selection
+        self._longest_wait_ms = longest_wait_ms
+        self._walk = Walk()
 
     @patient
     async def claim(
         self, scopes: Sequence[Scope], assignment: Assignment, *, limit: int, now_ms: int
     ) -> list[ClaimedJob]:
-        """Lease up to ``limit`` jobs that are due; nobody else can claim them meanwhile."""
-        claimed: list[ClaimedJob] = []
-        async with self._database.write() as connection:
-            for scope in scopes:
-                ready = _ready_jobs(scope, assignment, now_ms).limit(limit - len(claimed))
-                claimed += await self._lease(connection, ready)
-                if len(claimed) >= limit:
-                    break
+        """Lease up to ``limit`` jobs that are due; nobody else can claim them meanwhile.
+
+        A job that is to wait for longer than any wait is due: the clock has jumped.
+        """
+        line = self._line_for(assignment)
+        claimed = await self._claim_onwards(line, scopes, limit, now_ms)
+        if not claimed and self._walk.is_old(now_ms):
+            self._walk = Walk()
+            claimed = await self._claim_onwards(line, scopes, limit, now_ms)
         return claimed
 
     @patient
-    async def find_next_due(self, scopes: Sequence[Scope], assignment: Assignment) -> int | None:
+    async def find_next_due(
+        self, scopes: Sequence[Scope], assignment: Assignment, *, now_ms: int
+    ) -> int | None:
         """When the next pending job may be claimed (ms); None when there is none."""
-        due: list[int] = []
+        line = self._line_for(assignment)
+        found: list[int] = []
         async with self._database.read() as connection:
             for scope in scopes:
-                query = _pending_jobs(scope, assignment, jobs.c.not_before)
+                query = line.select(connection, scope, jobs.c.not_before)
                 first = await connection.scalar(query.order_by(jobs.c.not_before).limit(1))
-                due += [] if first is None else [first]
+                found += [] if first is None else [first]
+        due = [now_ms if turn > now_ms + self._longest_wait_ms else turn for turn in found]
+        if due and min(due) <= now_ms:
+            self._walk = Walk()
         return min(due, default=None)
 
     @patient
     async def release(self, *, now_ms: int) -> int:
         """Give back every job this run still holds; return how many."""
         async with self._database.write() as connection:
-            return await _give_back(connection, [self._run], now_ms)
+            returned = await _give_back(connection, [self._run], now_ms)
+        self._walk = Walk()
+        return returned
 
     @patient
     async def reclaim_dead(self, *, now_ms: int) -> int:
@@ -123,11 +145,16 @@ class JobQueue:
                 .where(runs.c.id.in_(dead), runs.c.ended_at.is_(None))
                 .values(state="died", ended_at=now_ms)
             )
+        if returned:
+            self._walk = Walk()
         return returned
 
     @patient
     async def put_back(self, ids: Sequence[JobId]) -> int:
-        """Make jobs that this run ended pending again, as if never tried."""
+        """Make jobs that this run ended pending again, as if never tried.
+
+        What they were to be asked for stays: they are not to blame.
+        """
         async with self._database.write() as connection:
             done = await connection.execute(
                 update(jobs)
@@ -137,86 +164,141 @@ class JobQueue:
         return done.rowcount
 
     @patient
+    async def put_back_failed(self, scope: Scope, assignment: Assignment) -> int:
+        """Put back what has failed in the scope, if the selection asks for it; return how many."""
+        if not self._selection.wants_failed:
+            return 0
+        is_ours = jobs.c.profile_id == assignment.profile_id
+        async with self._database.write() as connection:
+            count = await _put_back(
+                connection, [scope], self._selection, is_ours, states=self._selection.ends
+            )
+        self._walk = Walk()
+        return count
+
+    @patient
     async def mark_stale(self, scope: Scope, assignment: Assignment, *, chunk: int = 5_000) -> int:
-        """Put jobs answered under another version of the profile back to pending.
+        """Put jobs that ended under another version of the profile back to pending.
 
         The old answer stays until the new one is in. A person's decision is not overruled.
+        What waits already is asked under the new version for the reason it has.
+
+        Returns:
+            How many answers are stale now.
         """
-        # EXISTS keeps the walk in order of the jobs: a join would sort the whole scope each time
-        belongs = exists().where(
-            images.c.id == jobs.c.image_id, images.c.gone_at.is_(None), in_scope(scope)
-        )
-        stale = (
-            select(jobs.c.id)
+        outdated = (
+            select(jobs.c.id, jobs.c.state)
             .where(
                 jobs.c.profile_id == assignment.profile_id,
                 jobs.c.version_id != assignment.version_id,
                 jobs.c.state != JobState.LEASED,
-                jobs.c.review.not_in((ReviewState.APPROVED, ReviewState.EDITED)),
-                belongs,
+                ~is_decided(STANDING),
+                lies_in([scope]),
             )
             .order_by(jobs.c.id)
             .limit(chunk)
         )
         total = last = 0
-        while ids := await self._read_ids(stale.where(jobs.c.id > last)):
+        while rows := await self._read_rows(outdated.where(jobs.c.id > last)):
             async with self._database.write() as connection:
                 await connection.execute(
                     update(jobs)
-                    .where(among(connection, jobs.c.id, ids))
-                    .values(**AS_NEW, version_id=assignment.version_id)
+                    .where(
+                        among(connection, jobs.c.id, [row.id for row in rows]),
+                        # another run may have claimed it since we looked
+                        jobs.c.state != JobState.LEASED,
+                    )
+                    .values(
+                        **AS_NEW, version_id=assignment.version_id, reason=_REASON_WHEN_OUTDATED
+                    )
                 )
-            total, last = total + len(ids), ids[-1]
+            total += sum(row.state in {JobState.DONE, JobState.SKIPPED} for row in rows)
+            last = rows[-1].id
+            self._walk = Walk()
         return total
 
-    async def _read_ids(self, query: Select[Any]) -> list[int]:
-        async with self._database.read() as connection:
-            return list((await connection.execute(query)).scalars())
+    @patient
+    async def count_wanted(self, scopes: Sequence[Scope], assignment: Assignment) -> int:
+        """How many images this run is still about, those that are claimed included."""
+        return await count_wanted(
+            self._database, scopes, assignment, self._selection, is_begun=True
+        )
 
-    async def _lease(self, connection: AsyncConnection, ready: Select[Any]) -> list[ClaimedJob]:
+    def _line_for(self, assignment: Assignment) -> Line:
+        return Line(
+            assignment=assignment,
+            selection=self._selection,
+            longest_wait_ms=self._longest_wait_ms,
+        )
+
+    async def _read_rows(self, query: Select[Any]) -> Sequence[Any]:
+        async with self._database.read() as connection:
+            found: Sequence[Any] = (await connection.execute(query)).all()
+        return found
+
+    async def _claim_onwards(
+        self, line: Line, scopes: Sequence[Scope], limit: int, now_ms: int
+    ) -> list[ClaimedJob]:
+        """Claim from where the last claim ended."""
+        claimed: list[ClaimedJob] = []
+        walk, reached = self._walk, dict[Lane, Position]()
+        async with self._database.write() as connection:
+            for lane in line.lanes(scopes):
+                room = limit - len(claimed)
+                after = walk.reached.get(lane)
+                ready = line.select_ready(connection, lane, after, now_ms).limit(room)
+                leased = await self._lease(connection, ready)
+                claimed += await _read_claimed(connection, leased)
+                is_full = len(leased) == room
+                if lane.is_walked:
+                    reached[lane] = (
+                        max((row.not_before, row.id) for row in leased)
+                        if is_full
+                        else await line.find_end(connection, lane, now_ms)
+                    )
+                if is_full:
+                    break
+        walk.note(reached, now_ms)
+        return claimed
+
+    async def _lease(self, connection: AsyncConnection, ready: Select[Any]) -> Sequence[Any]:
         # a CTE is evaluated once; a subquery in IN may be run again and lock more than asked
         chosen = ready.with_for_update(skip_locked=True, of=jobs).cte("ready")
-        taken = await connection.execute(
+        lease = (
             update(jobs)
             .where(jobs.c.id.in_(select(chosen.c.id)))
             .values(state=JobState.LEASED, run_id=self._run)
-            .returning(jobs.c.id, jobs.c.image_id, jobs.c.attempts)
+            .returning(jobs.c.id, jobs.c.image_id, jobs.c.attempts, jobs.c.not_before)
         )
-        leased = {row.image_id: row for row in taken}
-        if not leased:
-            return []
-        where = among(connection, images.c.id, list(leased))
-        found = await connection.execute(
-            select(images.c.id, images.c.uri, images.c.size, images.c.version).where(where)
+        leased: Sequence[Any] = (await connection.execute(lease)).all()
+        return leased
+
+
+# What waits has its reason already; what had failed has no answer that could be stale.
+_REASON_WHEN_OUTDATED = case(
+    (jobs.c.state == JobState.PENDING, jobs.c.reason),
+    (jobs.c.state == JobState.FAILED, Reason.FAILED.value),
+    else_=Reason.STALE.value,
+)
+
+
+async def _read_claimed(connection: AsyncConnection, rows: Sequence[Any]) -> list[ClaimedJob]:
+    leased = {row.image_id: row for row in rows}
+    if not leased:
+        return []
+    where = among(connection, images.c.id, list(leased))
+    found = await connection.execute(
+        select(images.c.id, images.c.uri, images.c.size, images.c.version).where(where)
+    )
+    return [
+        ClaimedJob(
+            id=JobId(leased[row.id].id),
+            image_id=ImageId(row.id),
+            image=ImageRef(uri=row.uri, size=row.size, version=row.version),
+            attempts=leased[row.id].attempts,
         )
-        return [
-            ClaimedJob(
-                id=JobId(leased[row.id].id),
-                image_id=ImageId(row.id),
-                image=ImageRef(uri=row.uri, size=row.size, version=row.version),
-                attempts=leased[row.id].attempts,
-            )
-            for row in found
-        ]
-
-
-def _pending_jobs(scope: Scope, assignment: Assignment, *columns: Any) -> Select[Any]:
-    query = select(*columns).where(
-        jobs.c.version_id == assignment.version_id,
-        jobs.c.library_id == scope.library_id,
-        job_is_pending,
-    )
-    if scope.is_whole_library:
-        return query
-    return query.join(images, and_(images.c.id == jobs.c.image_id, in_scope(scope)))
-
-
-def _ready_jobs(scope: Scope, assignment: Assignment, now_ms: int) -> Select[Any]:
-    return (
-        _pending_jobs(scope, assignment, jobs.c.id)
-        .where(jobs.c.not_before <= now_ms)
-        .order_by(jobs.c.not_before, jobs.c.id)
-    )
+        for row in found
+    ]
 
 
 async def _give_back(connection: AsyncConnection, dead: Sequence[int], now_ms: int) -> int:
@@ -249,34 +331,69 @@ def _is_dead(row: Any, now_ms: int) -> bool:
 
 async def put_back(
     database: Database,
-    scopes: Sequence[Scope] | None,
+    selection: Selection = EVERYTHING,
     *,
-    causes: Sequence[Cause] | None = None,
-    states: Sequence[JobState] = (JobState.FAILED, JobState.SKIPPED),
-    uri_like: str | None = None,
+    states: Sequence[JobState],
+    profile: str | None = None,
 ) -> int:
     """Make ended jobs pending again, as if never tried; return how many.
 
     Args:
         database: the ledger.
-        scopes: parts of the ledger to look in; None for all.
-        causes: only jobs that ended for one of these.
+        selection: only jobs that meet it; why they were asked about does not count.
         states: only jobs in one of these.
-        uri_like: only images whose uri matches this glob (``*`` and ``?``).
+        profile: only jobs under the profile of this name.
     """
-    chosen: Select[Any] = select(jobs.c.id).join(images, images.c.id == jobs.c.image_id)
-    chosen = chosen.where(jobs.c.state.in_(states), images.c.gone_at.is_(None))
-    if scopes is not None:
-        chosen = chosen.where(or_(*(in_scope(scope) for scope in scopes)))
-    if causes is not None:
-        chosen = chosen.where(jobs.c.cause.in_(causes))
-    if uri_like is not None:
-        chosen = chosen.where(images.c.uri.like(_like_of(uri_like), escape="\\"))
+    asked: ColumnElement[bool] = true()
+    if profile is not None:
+        named = select(profiles.c.id).where(profiles.c.name == profile)
+        asked = jobs.c.profile_id == named.scalar_subquery()
     async with database.write() as connection:
-        done = await connection.execute(update(jobs).where(jobs.c.id.in_(chosen)).values(**AS_NEW))
+        return await _put_back(connection, None, selection, asked, states=states)
+
+
+async def _put_back(
+    connection: AsyncConnection,
+    scopes: Sequence[Scope] | None,
+    selection: Selection,
+    asked: ColumnElement[bool],
+    *,
+    states: Sequence[JobState],
+) -> int:
+    done = await connection.execute(
+        update(jobs)
+        .where(jobs.c.state.in_(states), asked, lies_in(scopes), *meets(connection, selection))
+        .values(**AS_NEW, reason=Reason.FAILED)
+    )
     return done.rowcount
 
 
-def _like_of(glob: str) -> str:
-    escaped = glob.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return escaped.replace("*", "%").replace("?", "_")
+async def count_wanted(
+    database: Database,
+    scopes: Sequence[Scope],
+    assignment: Assignment,
+    selection: Selection,
+    *,
+    is_begun: bool,
+) -> int:
+    """How many images a run with this selection is about.
+
+    Before it has begun, those that wait and those it will put back; then, those that wait and
+    those that are claimed.
+    """
+    states = (JobState.PENDING, JobState.LEASED) if is_begun else (JobState.PENDING,)
+    async with database.read() as connection:
+        is_wanted = and_(
+            jobs.c.version_id == assignment.version_id,
+            jobs.c.state.in_(states),
+            *waits_for(connection, selection),
+        )
+        if selection.wants_failed and not is_begun:
+            will_be_put_back = and_(
+                jobs.c.profile_id == assignment.profile_id,
+                jobs.c.state.in_(selection.ends),
+                *meets(connection, selection),
+            )
+            is_wanted = or_(is_wanted, will_be_put_back)
+        query = select(func.count()).select_from(jobs).where(is_wanted, lies_in(scopes))
+        return await connection.scalar(query) or 0

@@ -1,19 +1,33 @@
 """What the ledger can tell: counts, spend, failures, records. Reads only."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
-from sqlalchemy import Select, and_, case, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    and_,
+    func,
+    literal,
+    or_,
+    select,
+    union_all,
+)
 
-from pipeline.domain.jobs import JobState
+from pipeline.domain.jobs import JobState, Reason
 from pipeline.ledger.catalogue import Scope, in_scope
 from pipeline.ledger.database import Database
 from pipeline.ledger.tables import (
     attempts,
     exports,
+    image_is_gone,
+    image_was_moved,
     images,
+    job_is_pending,
     jobs,
     profile_versions,
     profiles,
@@ -38,6 +52,15 @@ class Spending:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Departures:
+    """Images that are not where they were."""
+
+    gone: int
+    moved: int
+    """Present ones that were found when an equal one was gone: a rename, most likely."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FailureGroup:
     """Images that ended without an answer for the same cause."""
 
@@ -58,14 +81,46 @@ class LedgerReader:
         self, scopes: Sequence[Scope] | None = None, *, profile: str | None = None
     ) -> dict[JobState, int]:
         """Jobs by state, of images that are present; every state has a count."""
-        query = select(jobs.c.state, func.count()).group_by(jobs.c.state)
-        query = _of_present(query, scopes)
-        if profile is not None:
-            named = select(profiles.c.id).where(profiles.c.name == profile).scalar_subquery()
-            query = query.where(jobs.c.profile_id == named)
+        asked = _of_profile(profile)
         async with self._database.read() as connection:
-            found: dict[str, int] = dict((await connection.execute(query)).all())
+            if scopes is None:
+                rows = (await connection.execute(_count_all(asked))).all()
+                found = _add_up([(kind, state, count) for kind, state, count in rows])
+            else:
+                query = select(jobs.c.state, func.count()).group_by(jobs.c.state).where(*asked)
+                found = dict((await connection.execute(_of_present(query, scopes))).all())
         return {state: found.get(state, 0) for state in JobState}
+
+    async def count_waiting(
+        self, scopes: Sequence[Scope] | None = None, *, profile: str | None = None
+    ) -> dict[Reason, int]:
+        """Pending jobs by why they are to be asked; every reason has a count."""
+        asked = (job_is_pending, *_of_profile(profile))
+        by_reason = select(jobs.c.reason, func.count()).group_by(jobs.c.reason).where(*asked)
+        found: Counter[str] = Counter()
+        async with self._database.read() as connection:
+            if scopes is None:
+                # the index holds nothing but what is pending, and the gone ones are few
+                found.update(dict((await connection.execute(by_reason)).all()))
+                gone = by_reason.where(jobs.c.image_id.in_(_GONE))
+                found.subtract(dict((await connection.execute(gone)).all()))
+            else:
+                rows = await connection.execute(_of_present(by_reason, scopes))
+                found.update(dict(rows.all()))
+        return {reason: found[reason] for reason in Reason}
+
+    async def count_departures(self, scopes: Sequence[Scope] | None = None) -> Departures:
+        """Images that are gone from where they were, and those that came from elsewhere."""
+        where = () if scopes is None else (or_(*(in_scope(scope) for scope in scopes)),)
+        count = select(func.count()).select_from(images).where(*where)
+        async with self._database.read() as connection:
+            return Departures(
+                gone=await connection.scalar(count.where(image_is_gone)) or 0,
+                moved=await connection.scalar(
+                    count.where(image_was_moved, images.c.gone_at.is_(None))
+                )
+                or 0,
+            )
 
     async def sum_spending(self, run_id: int | None = None) -> Spending:
         """All that was sent and paid, by one run or ever."""
@@ -73,8 +128,9 @@ class LedgerReader:
         query = select(
             func.count(),
             func.count(columns.model_answered),
-            _count_where(columns.state == "lost"),
-            _count_where(and_(columns.state == "settled", columns.cost_nanos.is_(None))),
+            func.count().filter(columns.state == "lost"),
+            # the rare fact first: at a million rows the order is a matter of a tenth of a second
+            func.count().filter(columns.cost_nanos.is_(None), columns.state == "settled"),
             func.coalesce(func.sum(columns.input_tokens), 0),
             func.coalesce(func.sum(columns.cached_tokens), 0),
             func.coalesce(func.sum(columns.output_tokens), 0),
@@ -85,10 +141,15 @@ class LedgerReader:
             query = query.where(columns.run_id == run_id)
         async with self._database.read() as connection:
             row = (await connection.execute(query)).one()
+        # Postgres sums into decimals
+        (
+            requests, answered, lost, unpriced,
+            input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost_nanos,
+        ) = map(int, row)  # fmt: skip
         return Spending(
-            requests=row[0], answered=row[1], lost=row[2] or 0, unpriced=row[3] or 0,
-            input_tokens=row[4], cached_tokens=row[5], output_tokens=row[6],
-            reasoning_tokens=row[7], cost_nanos=int(row[8]),
+            requests=requests, answered=answered, lost=lost, unpriced=unpriced,
+            input_tokens=input_tokens, cached_tokens=cached_tokens, output_tokens=output_tokens,
+            reasoning_tokens=reasoning_tokens, cost_nanos=cost_nanos,
         )  # fmt: skip
 
     async def group_failures(
@@ -149,19 +210,27 @@ class LedgerReader:
         self, states: Sequence[str], scopes: Sequence[Scope] | None, *, profile: str | None = None
     ) -> AsyncIterator[Sequence[Any]]:
         """Rows for records, in order of image and profile, in chunks; memory stays flat."""
-        query = _RECORD_ROWS.where(jobs.c.state.in_(states), images.c.gone_at.is_(None))
+        chosen = (
+            select(jobs.c.id)
+            .join(images, images.c.id == jobs.c.image_id)
+            .where(jobs.c.state.in_(states), images.c.gone_at.is_(None), *_of_profile(profile))
+            .order_by(jobs.c.image_id, jobs.c.id)
+            .limit(_CHUNK_ROWS)
+        )
         if scopes is not None:
-            query = query.where(or_(*(in_scope(scope) for scope in scopes)))
-        if profile is not None:
-            query = query.where(profiles.c.name == profile)
+            chosen = chosen.where(or_(*(in_scope(scope) for scope in scopes)))
         image_id = job_id = 0
         async with self._database.read() as connection:
             while True:
-                after = or_(
-                    jobs.c.image_id > image_id,
-                    and_(jobs.c.image_id == image_id, jobs.c.id > job_id),
+                # the bound that an index can use stands alone: no database finds it in an OR
+                after = and_(
+                    jobs.c.image_id >= image_id,
+                    or_(jobs.c.image_id > image_id, jobs.c.id > job_id),
                 )
-                rows = (await connection.execute(query.where(after))).all()
+                # Postgres would join all there is before it takes the first few
+                page = chosen.where(after).subquery()
+                query = _RECORD_ROWS.join(page, page.c.id == jobs.c.id)
+                rows = (await connection.execute(query)).all()
                 if not rows:
                     return
                 image_id, job_id = rows[-1].image_id, rows[-1].job_id
@@ -213,12 +282,44 @@ _RECORD_ROWS: Select[Any] = (
         profile_versions.c.id == func.coalesce(results.c.version_id, jobs.c.version_id),
     )
     .order_by(jobs.c.image_id, jobs.c.id)
-    .limit(2_000)
 )
+_CHUNK_ROWS: Final = 2_000
 
 
-def _count_where(condition: Any) -> Any:
-    return func.sum(case((condition, 1), else_=0))
+def _of_profile(profile: str | None) -> tuple[ColumnElement[bool], ...]:
+    if profile is None:
+        return ()  # a condition that is always true would make SQLite look at every row
+    named = select(profiles.c.id).where(profiles.c.name == profile).scalar_subquery()
+    return (jobs.c.profile_id == named,)
+
+
+_GONE: Select[Any] = select(images.c.id).where(image_is_gone)
+
+
+def _count_all(asked: Sequence[ColumnElement[bool]]) -> CompoundSelect[Any]:
+    """Rows of kind, state and count for ``_add_up``; one statement, so of one moment.
+
+    Reading the state of every job takes several times as long as counting them.
+    """
+    state, count = jobs.c.state, func.count()
+    # a join would look at every job: SQLite does not know how few images are gone
+    is_gone = jobs.c.image_id.in_(_GONE)
+    return union_all(
+        select(literal("all"), literal(JobState.DONE.value), count).select_from(jobs).where(*asked),
+        select(literal("not done"), state, count)
+        .where(*asked, state != JobState.DONE)
+        .group_by(state),
+        select(literal("gone"), state, count).where(*asked, is_gone).group_by(state),
+    )
+
+
+def _add_up(rows: Sequence[tuple[str, str, int]]) -> Mapping[str, int]:
+    found: Counter[str] = Counter()
+    for kind, state, count in rows:
+        found[state] += -count if kind == "gone" else count
+        if kind == "not done":
+            found[JobState.DONE] -= count
+    return found
 
 
 def _of_present(query: Select[Any], scopes: Sequence[Scope] | None) -> Select[Any]:

@@ -10,7 +10,9 @@ import orjson
 from sqlalchemy import (
     Boolean,
     Connection,
+    Text,
     bindparam,
+    case,
     func,
     literal_column,
     null,
@@ -20,7 +22,7 @@ from sqlalchemy import (
 )
 
 from pipeline.domain.images import ImageInfo
-from pipeline.domain.jobs import AttemptId, ClaimedJob, JobState, ReviewState
+from pipeline.domain.jobs import DECISIONS, AttemptId, ClaimedJob, JobState, ReviewState
 from pipeline.domain.outcomes import (
     Cause,
     Deferred,
@@ -33,7 +35,7 @@ from pipeline.domain.outcomes import (
 )
 from pipeline.ledger.database import insert_new
 from pipeline.ledger.prepared import Change, Lookup
-from pipeline.ledger.tables import attempts, images, jobs, results
+from pipeline.ledger.tables import attempts, images, is_decided, jobs, results
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +173,9 @@ _ADD_SPENDS = Change(
     lambda _: update(jobs).where(jobs.c.id == bindparam("job_id")).values(**_MORE_SPEND)
 )
 
+_IS_PUT_OFF = bindparam("is_put_off", type_=Boolean)
+_NEW_CAUSE, _NEW_MESSAGE = bindparam("new_cause", type_=Text), bindparam("new_message", type_=Text)
+
 _SETTLE_JOBS = Change(
     lambda _: (
         update(jobs)
@@ -180,12 +185,23 @@ _SETTLE_JOBS = Change(
             run_id=null(),
             attempts=jobs.c.attempts + bindparam("tries"),
             not_before=bindparam("new_not_before"),
-            cause=bindparam("new_cause"),
-            message=bindparam("new_message"),
-            review=func.coalesce(bindparam("new_review"), jobs.c.review),
+            # Put off, it keeps its first cause: that may be what it was chosen for.
+            cause=case((_IS_PUT_OFF & jobs.c.cause.is_not(None), jobs.c.cause), else_=_NEW_CAUSE),
+            message=case(
+                (_IS_PUT_OFF & jobs.c.cause.is_not(None), jobs.c.message), else_=_NEW_MESSAGE
+            ),
+            # The same answer again, for a file that was only touched: what people said holds.
+            review=case(
+                (
+                    (jobs.c.result_id == bindparam("new_result_id")) & is_decided(DECISIONS),
+                    jobs.c.review,
+                ),
+                else_=func.coalesce(bindparam("new_review"), jobs.c.review),
+            ),
             result_id=func.coalesce(bindparam("new_result_id"), jobs.c.result_id),
             **_MORE_SPEND,
-            settled_at=bindparam("new_settled_at"),
+            # put off is no end: the time stays that of the answer there is
+            settled_at=func.coalesce(bindparam("new_settled_at"), jobs.c.settled_at),
         )
     )
 )
@@ -245,7 +261,7 @@ def _spend_values(settlement: Settlement) -> dict[str, Any]:
 
 def _job_values(settlement: Settlement, answers: Mapping[bytes, int]) -> dict[str, Any]:
     outcome = settlement.outcome
-    is_answered = isinstance(outcome, Tagged | Reused)
+    is_answered, is_put_off = isinstance(outcome, Tagged | Reused), isinstance(outcome, Deferred)
     return {
         **_spend_values(settlement),
         "new_state": _state_after(outcome),
@@ -257,7 +273,8 @@ def _job_values(settlement: Settlement, answers: Mapping[bytes, int]) -> dict[st
         "new_message": None if isinstance(outcome, Tagged | Reused) else outcome.message,
         "new_review": settlement.review if is_answered else None,
         "new_result_id": _find_result(settlement, answers),
-        "new_settled_at": settlement.settled_at_ms,
+        "is_put_off": is_put_off,
+        "new_settled_at": None if is_put_off else settlement.settled_at_ms,
     }
 
 

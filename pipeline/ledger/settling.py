@@ -1,7 +1,7 @@
 """Attempts open before their request is sent; outcome, usage and cost settle together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from operator import itemgetter
 from typing import Any, TypeAlias
@@ -9,7 +9,16 @@ from typing import Any, TypeAlias
 import anyio
 from sqlalchemy import Connection, bindparam, literal_column, select
 
-from pipeline.domain.jobs import AttemptId, ClaimedJob, JobState, ResultId, RunId
+from pipeline.domain.jobs import (
+    DECISIONS,
+    STANDING,
+    AttemptId,
+    ClaimedJob,
+    JobState,
+    ResultId,
+    ReviewState,
+    RunId,
+)
 from pipeline.ledger.catalogue import Assignment
 from pipeline.ledger.clerk import Clerk
 from pipeline.ledger.database import Database, insert_new
@@ -17,7 +26,7 @@ from pipeline.ledger.patience import patient
 from pipeline.ledger.prepared import Change, Lookup
 from pipeline.ledger.settlement import Origin, Settlement, write_settlements
 from pipeline.ledger.spool import Spool, replay
-from pipeline.ledger.tables import attempts, images, jobs, results
+from pipeline.ledger.tables import attempts, images, is_decided, jobs, results
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +42,8 @@ class AlreadyAnswered:
 
     result_id: ResultId
     confidence: float | None
+    review: ReviewState = ReviewState.NONE
+    """What a person said of it about an image with the same bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +161,13 @@ class Settler:
             copies = {row.id: bytes(row.sha256) for row in _FIND_COPIES.run(connection, hashes)}
             asked = {"profile": self._assignment.profile_id, "version": self._origin.version_id}
             answers = _FIND_ANSWERS.run(connection, list(copies), **asked)
+            # of several, the one that a person has looked at: it is the last
+            answers.sort(key=lambda row: row.review in DECISIONS)
             return {
-                copies[row.image_id]: _answer_of(row.result_id, row.confidence) for row in answers
+                copies[row.image_id]: replace(
+                    _answer_of(row.result_id, row.confidence), review=ReviewState(row.review)
+                )
+                for row in answers
             }
 
         found = await self._database.look_up(look)
@@ -236,12 +252,13 @@ _FIND_COPIES = Lookup(
 
 _FIND_ANSWERS = Lookup(
     lambda among: (
-        select(jobs.c.image_id, jobs.c.result_id, results.c.confidence)
+        select(jobs.c.image_id, jobs.c.result_id, jobs.c.review, results.c.confidence)
         .join(results, results.c.id == jobs.c.result_id)
         .where(
             among(jobs.c.image_id),
             jobs.c.profile_id == bindparam("profile"),
-            jobs.c.version_id == bindparam("version"),
+            # what a person let stand is never stale
+            (jobs.c.version_id == bindparam("version")) | is_decided(STANDING),
             jobs.c.state == literal_column("'done'"),
         )
     )

@@ -4,10 +4,13 @@ Times are integer milliseconds since 1970 UTC, money is integer nano-dollars, ke
 No image bytes and no secrets, ever.
 """
 
+from collections.abc import Sequence
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Float,
     ForeignKey,
     Index,
@@ -20,6 +23,8 @@ from sqlalchemy import (
     literal_column,
     text,
 )
+
+from pipeline.domain.jobs import ReviewState
 
 metadata = MetaData(
     naming_convention={
@@ -63,6 +68,21 @@ images = Table(
     Column("gone_at", _Instant),
 )
 Index("ix_images_sha256", images.c.sha256)
+image_is_gone = images.c.gone_at.is_not(None)
+# The few that are gone are subtracted from all: counting need not look at every image.
+Index(
+    "ix_images_gone_at",
+    images.c.gone_at,
+    sqlite_where=image_is_gone,
+    postgresql_where=image_is_gone,
+)
+image_was_moved = images.c.moved_from.is_not(None)
+Index(
+    "ix_images_moved_from",
+    images.c.moved_from,
+    sqlite_where=image_was_moved,
+    postgresql_where=image_was_moved,
+)
 
 profiles = Table(
     "profiles",
@@ -110,6 +130,7 @@ jobs = Table(
     Column("library_id", _Id, ForeignKey("libraries.id"), nullable=False),
     Column("version_id", _Id, ForeignKey("profile_versions.id"), nullable=False),
     Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False, server_default="new"),
     Column("review", Text, nullable=False, server_default="none"),
     Column("run_id", _Id),
     Column("attempts", Integer, nullable=False, server_default="0"),
@@ -130,6 +151,12 @@ jobs = Table(
 job_is_pending = jobs.c.state == literal_column("'pending'")
 job_is_leased = jobs.c.state == literal_column("'leased'")
 
+
+def is_decided(decisions: Sequence[ReviewState]) -> ColumnElement[bool]:
+    """The condition that a person has decided on a job's answer, in one of these ways."""
+    return jobs.c.review.in_([literal_column(f"'{decision}'") for decision in decisions])
+
+
 # Claims read only this index: it holds nothing that is done, so it stays small as 'done' grows.
 Index(
     "ix_jobs_ready",
@@ -137,6 +164,8 @@ Index(
     jobs.c.library_id,
     jobs.c.not_before,
     jobs.c.id,
+    # last: a run that asks only for some reasons passes over the others without reading them
+    jobs.c.reason,
     sqlite_where=job_is_pending,
     postgresql_where=job_is_pending,
 )
@@ -203,6 +232,8 @@ results = Table(
     Column("confidence", Float),
     Column("created_at", _Instant, nullable=False),
 )
+# Counting answers by model would sort all of them without it.
+Index("ix_results_model", results.c.model)
 
 exports = Table(
     "exports",

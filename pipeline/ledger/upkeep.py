@@ -1,12 +1,29 @@
 """Looking after the ledger: is it consistent, how large is it, give space back."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline.ledger.database import Database
-from pipeline.ledger.tables import metadata
+from pipeline.ledger.invariants import RESTORE, RULES, Rule
+from pipeline.ledger.tables import images, jobs, metadata
+
+_EXAMPLES: Final = 3
+_MEASURED_BYTES: Final = 4 * 1024**3
+"""SQLite reads the whole file to say what each table takes: not worth it beyond this."""
+
+_POSTGRES_SIZES: Final = (
+    "SELECT relname, pg_total_relation_size(relid) FROM pg_stat_user_tables "
+    "WHERE schemaname = current_schema() ORDER BY relname"
+)
+_SQLITE_SIZES: Final = (
+    "SELECT owner.tbl_name, sum(pages.pgsize) FROM dbstat AS pages "
+    "JOIN sqlite_master AS owner ON owner.name = pages.name "
+    "WHERE pages.aggregate = TRUE GROUP BY owner.tbl_name ORDER BY owner.tbl_name"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,74 +32,103 @@ class Violation:
 
     rule: str
     count: int
+    """Rows that break it."""
+    table: str
+    """Where those rows are; empty for damage to the file."""
+    examples: tuple[int, ...]
+    """Ids of some of them."""
+    advice: str
+    """What to do about it."""
 
 
-# Each query counts the rows that break the rule: zero is health.
-_RULES = {
-    "every job is in a known state": (
-        "SELECT count(*) FROM jobs WHERE state NOT IN "
-        "('pending', 'leased', 'done', 'failed', 'skipped')"
-    ),
-    "every leased job has a run that is open": (
-        "SELECT count(*) FROM jobs LEFT JOIN runs ON runs.id = jobs.run_id "
-        "WHERE jobs.state = 'leased' AND (runs.id IS NULL OR runs.ended_at IS NOT NULL)"
-    ),
-    "no job that is not leased has an owner": (
-        "SELECT count(*) FROM jobs WHERE state <> 'leased' AND run_id IS NOT NULL"
-    ),
-    "every job done has an answer": (
-        "SELECT count(*) FROM jobs LEFT JOIN results ON results.id = jobs.result_id "
-        "WHERE jobs.state = 'done' AND results.id IS NULL"
-    ),
-    "every job that failed or was skipped has a cause": (
-        "SELECT count(*) FROM jobs WHERE state IN ('failed', 'skipped') AND cause IS NULL"
-    ),
-    "every job belongs to an image": (
-        "SELECT count(*) FROM jobs LEFT JOIN images ON images.id = jobs.image_id "
-        "WHERE images.id IS NULL"
-    ),
-    "every open attempt belongs to a run that is open": (
-        "SELECT count(*) FROM attempts JOIN runs ON runs.id = attempts.run_id "
-        "WHERE attempts.state = 'open' AND runs.ended_at IS NOT NULL"
-    ),
-    "every answer comes from a settled attempt": (
-        "SELECT count(*) FROM results LEFT JOIN attempts ON attempts.id = results.id "
-        "WHERE attempts.id IS NULL OR attempts.state <> 'settled'"
-    ),
-    "no amount is negative": (
-        "SELECT count(*) FROM attempts WHERE cost_nanos < 0 OR input_tokens < 0 "
-        "OR output_tokens < 0"
-    ),
-}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerSize:
+    """How much the ledger holds."""
+
+    rows: Mapping[str, int]
+    """Rows of each table."""
+    jobs: Mapping[str, int]
+    """Jobs by state, those of images that are gone, too; a state without jobs is left out."""
+    bytes: int
+    """On disk; on Postgres, of the whole database."""
+    bytes_of_tables: Mapping[str, int] | None
+    """On disk with their indexes; None when the database cannot say it quickly."""
+
+    @property
+    def bytes_per_image(self) -> int | None:
+        """All bytes over all images that were ever seen; None when there are none."""
+        count = self.rows[images.name]
+        return self.bytes // count if count else None
 
 
 async def check_ledger(database: Database) -> list[Violation]:
-    """Every rule that does not hold; an empty list is health."""
-    async with database.read() as connection:
-        counts = {rule: await connection.scalar(text(query)) or 0 for rule, query in _RULES.items()}
+    """Every rule that does not hold; an empty list is health.
+
+    It may run beside a tagging run: each rule is one query, which sees whole transactions.
+    """
+    # the readers' connections would sort in memory, however large the ledger is
+    async with database.exclusive() as connection:
         damage = await _find_damage(database, connection)
-    if damage is not None:
-        counts[f"the database file is undamaged ({damage})"] = 1
-    return [Violation(rule=rule, count=count) for rule, count in counts.items() if count]
+        if damage is not None:  # then no query can be trusted
+            return [damage]
+        found = [await _apply(connection, rule) for rule in RULES]
+    return [violation for violation in found if violation is not None]
 
 
-async def measure_ledger(database: Database) -> dict[str, int]:
-    """Rows of each table, and bytes on disk as ``bytes``."""
-    async with database.read() as connection:
-        sizes = {
+async def measure_ledger(database: Database) -> LedgerSize:
+    """Rows of each table, jobs by state and bytes on disk; it counts, so it takes a while."""
+    by_state = select(jobs.c.state, func.count()).group_by(jobs.c.state)
+    async with database.exclusive() as connection:  # as above
+        rows = {
+            # the names of tables are a kind of str that JSON does not take for keys
             str(table.name): await connection.scalar(select(func.count()).select_from(table)) or 0
             for table in metadata.sorted_tables
         }
+        states: dict[str, int] = dict((await connection.execute(by_state)).all())
         size = await _measure_bytes(database, connection)
-    return {**sizes, "bytes": size}
+        tables = await _measure_tables(database, connection, size)
+    return LedgerSize(rows=rows, jobs=states, bytes=size, bytes_of_tables=tables)
 
 
-async def _find_damage(database: Database, connection: AsyncConnection) -> str | None:
+async def vacuum_ledger(database: Database) -> tuple[int, int]:
+    """Rewrite the file without its gaps; return bytes before and after.
+
+    Raises:
+        EnvironmentFault: another process is writing, or the disk has no room for the copy.
+    """
+    async with database.exclusive() as connection:
+        before = await _measure_bytes(database, connection)
+        await connection.exec_driver_sql("VACUUM")
+        if database.is_sqlite:
+            await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        return before, await _measure_bytes(database, connection)
+
+
+async def _apply(connection: AsyncConnection, rule: Rule) -> Violation | None:
+    counting = f"SELECT count(*) {rule.broken}"
+    count = await connection.scalar(text(counting))
+    if not count:
+        return None
+    naming = f"SELECT {rule.row} {rule.broken} ORDER BY {rule.row} LIMIT {_EXAMPLES}"
+    examples = (await connection.execute(text(naming))).scalars()
+    return Violation(
+        rule=rule.text,
+        count=count,
+        table=rule.table,
+        examples=tuple(examples),
+        advice=rule.advice,
+    )
+
+
+async def _find_damage(database: Database, connection: AsyncConnection) -> Violation | None:
     """What SQLite finds wrong with its file; Postgres looks after its own."""
     if not database.is_sqlite:
         return None
     said = await connection.scalar(text("PRAGMA quick_check(1)"))
-    return None if said == "ok" else str(said)
+    if said == "ok":
+        return None
+    rule = f"the database file is undamaged ({' '.join(str(said).split())})"
+    return Violation(rule=rule, count=1, table="", examples=(), advice=RESTORE)
 
 
 async def _measure_bytes(database: Database, connection: AsyncConnection) -> int:
@@ -93,15 +139,20 @@ async def _measure_bytes(database: Database, connection: AsyncConnection) -> int
     return size
 
 
-async def vacuum_ledger(database: Database) -> tuple[int, int]:
-    """Rewrite the file without its gaps; return bytes before and after.
+async def _measure_tables(
+    database: Database, connection: AsyncConnection, total: int
+) -> dict[str, int] | None:
+    if not database.is_sqlite:
+        return await _read_sizes(connection, _POSTGRES_SIZES)
+    compiled = await connection.scalar(
+        text("SELECT sqlite_compileoption_used('ENABLE_DBSTAT_VTAB')")
+    )
+    if not compiled or total > _MEASURED_BYTES:
+        return None
+    return await _read_sizes(connection, _SQLITE_SIZES)
 
-    Raises:
-        EnvironmentFault: another process is writing, or the disk has no room for the copy.
-    """
-    before = (await measure_ledger(database))["bytes"]
-    async with database.exclusive() as connection:
-        await connection.exec_driver_sql("VACUUM")
-        if database.is_sqlite:
-            await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-    return before, (await measure_ledger(database))["bytes"]
+
+async def _read_sizes(connection: AsyncConnection, query: str) -> dict[str, int]:
+    known = {str(table.name) for table in metadata.sorted_tables}
+    found = (await connection.execute(text(query))).all()
+    return {name: int(size) for name, size in found if name in known}

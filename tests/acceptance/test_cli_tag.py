@@ -144,7 +144,7 @@ def test_ledger_is_looked_after(tmp_path: Path) -> None:
     made = run(tmp_path, "db", "upgrade", "--json").document
     assert made["from"] is None
     assert run(tmp_path, "db", "check").out == "every rule holds\n"
-    assert run(tmp_path, "db", "stats", "--json").document["jobs"] == 0
+    assert run(tmp_path, "db", "stats", "--json").document["rows"]["jobs"] == 0
     assert run(tmp_path, "db", "vacuum").code == 0
     assert "up to date" in run(tmp_path, "db", "upgrade").out
 

@@ -24,6 +24,7 @@ from pipeline.ledger.catalogue import Catalogue, Finding, Scope, SeenImages
 from pipeline.ledger.database import Database
 from pipeline.ledger.jobs import put_back
 from pipeline.ledger.runs import ProfileVersion, RunState
+from pipeline.ledger.selection import Selection
 from pipeline.ledger.settling import AlreadyAnswered, BeingAsked, Opened
 from pipeline.ledger.tables import attempts, jobs, runs
 from pipeline.ledger.upkeep import check_ledger
@@ -218,7 +219,7 @@ async def test_a_deferred_job_is_not_claimed_before_its_time(desk: Desk) -> None
     later = datetime.fromtimestamp(NOW / 1000, UTC) + timedelta(seconds=30)
     await desk.settle(job, outcome=Deferred(cause=Cause.TIMEOUT, message="slow", not_before=later))
     assert await desk.claim() == []
-    assert await desk.queue.find_next_due(desk.scopes, desk.assignment) == NOW + 30_000
+    assert await desk.find_next_due() == NOW + 30_000
     [again] = await desk.claim(now_ms=NOW + 30_000)
     assert again.attempts == 1
 
@@ -311,7 +312,7 @@ async def test_a_living_run_keeps_its_jobs(desk: Desk) -> None:
 async def test_a_new_version_of_the_profile_makes_answers_stale(desk: Desk) -> None:
     await desk.record(*make_refs(2))
     for job in await desk.claim():
-        await desk.settle(job, outcome=Failed(cause=Cause.LENGTH, message="cut"))
+        await desk.answer(job)
     async with open_desk(desk.database, version=make_version("f2")) as newer:
         assert await newer.queue.mark_stale(newer.scopes[0], newer.assignment, chunk=1) == 2
         assert await newer.queue.mark_stale(newer.scopes[0], newer.assignment) == 0
@@ -394,8 +395,9 @@ async def test_failed_jobs_are_put_back_by_cause_and_path(desk: Desk) -> None:
     for job in await desk.claim():
         cause = Cause.LENGTH if "hats" in job.image.uri else Cause.TIMEOUT
         await desk.settle(job, outcome=Failed(cause=cause, message="x"))
-    assert await put_back(desk.database, None, uri_like="*/a_1.*") == 1
-    assert await put_back(desk.database, None, causes=[Cause.LENGTH]) == 1
+    by_path, by_cause = Selection(path="*/a_1.*"), Selection(causes=(Cause.LENGTH,))
+    assert await put_back(desk.database, by_path, states=by_path.ends) == 1
+    assert await put_back(desk.database, by_cause, states=by_cause.ends) == 1
     assert await desk.states() == {"pending": 2, "failed": 1}
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -19,6 +20,7 @@ from sqlalchemy import Connection, inspect, text
 
 from pipeline.config.paths import migrations_folder
 from pipeline.domain.errors import EnvironmentFault
+from pipeline.domain.outcomes import Cause, Failed
 from pipeline.ledger.database import Database, parse_ledger_url
 from pipeline.ledger.schema import HEAD, ensure_schema, read_revision, upgrade
 from pipeline.ledger.tables import metadata
@@ -107,6 +109,35 @@ async def test_a_file_that_another_program_is_making_is_waited_for(tmp_path: Pat
             assert await read_revision(database) == HEAD
 
 
+async def test_an_older_ledger_is_refused_until_it_is_upgraded(made: Database) -> None:
+    await upgrade(made, "0001")
+    with pytest.raises(EnvironmentFault, match=r"revision 0001.*tagpipe db upgrade"):
+        await ensure_schema(made)
+    await upgrade(made)
+    await ensure_schema(made)
+
+
+async def test_rows_survive_the_way_down_and_up_and_answers_to_be_renewed_are_stale(
+    made: Database,
+) -> None:
+    async with open_desk(made) as desk:
+        await desk.record(*map(make_ref, "abcd"))
+        answered, renewed, failed = await desk.claim(3)
+        await desk.answer(answered)
+        await desk.answer(renewed)
+        await desk.settle(failed, outcome=Failed(cause=Cause.LENGTH, message="cut"))
+        await desk.record(make_ref("b", version="2"))
+    rows = "SELECT id, image_id, version_id, state, result_id, cause, cost_nanos FROM jobs"
+    before = await _read(made, f"{rows} ORDER BY id")
+    await upgrade(made, "0001")
+    assert "reason" not in await _list_columns(made, "jobs")
+    assert await _read(made, f"{rows} ORDER BY id ") == before
+    await upgrade(made)
+    assert await _read(made, f"{rows} ORDER BY  id") == before
+    reasons = await _read(made, "SELECT state, reason FROM jobs ORDER BY id")
+    assert reasons == [("done", "new"), ("pending", "stale"), ("failed", "new"), ("pending", "new")]
+
+
 async def test_a_ledger_of_another_program_version_is_refused(made: Database) -> None:
     async with made.write() as connection:
         await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
@@ -128,6 +159,17 @@ def _compare(connection: Connection) -> list[object]:
 
 def _list_tables(connection: Connection) -> list[str]:
     return inspect(connection).get_table_names()
+
+
+async def _read(database: Database, query: str) -> list[tuple[Any, ...]]:
+    async with database.read() as connection:
+        return [tuple(row) for row in await connection.execute(text(query))]
+
+
+async def _list_columns(database: Database, table: str) -> set[str]:
+    async with database.read() as connection:
+        columns = await connection.run_sync(lambda c: inspect(c).get_columns(table))
+    return {column["name"] for column in columns}
 
 
 def _read_definitions(connection: Connection) -> set[tuple[str, tuple[str, ...]]]:

@@ -8,7 +8,7 @@ from pipeline.cli.main import app, run
 
 VERBS = {
     "demo", "doctor", "tag", "scan", "export", "status", "errors", "retry", "simulate",
-    "db", "db upgrade", "db check", "db stats", "db vacuum",
+    "db", "db upgrade", "db backup", "db check", "db stats", "db vacuum",
 }  # fmt: skip
 
 

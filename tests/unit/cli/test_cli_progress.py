@@ -111,3 +111,11 @@ async def test_a_ledger_that_is_away_does_not_end_the_run_through_its_display() 
         await anyio.wait_all_tasks_blocked()
         shown.cancel_scope.cancel()
     assert not meter.read(1.0).is_total_known
+
+
+def test_what_a_run_does_not_choose_is_not_counted_as_its_work() -> None:
+    tally = Tally()
+    tally.findings["new"] = 1_000
+    meter = Meter(tally, Bounds(is_selective=True), now=0.0)
+    meter.note_waiting(3, is_final=False)
+    assert meter.read(1.0).total == 3

@@ -1,0 +1,176 @@
+"""What must be true of every ledger at any moment, as queries that find what is not."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from pipeline.domain.jobs import JobState, Reason, ReviewState
+
+RESTORE: Final = (
+    "restore a backup, docs/operations.md says how; if the disk is sound, this is a bug: "
+    "please report it"
+)
+_TAKES_OVER: Final = "`tagpipe tag` takes them over"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A rule and the rows that break it."""
+
+    text: str
+    table: str
+    """The table whose rows ``row`` names."""
+    row: str
+    """The column with the id of a row that breaks the rule."""
+    broken: str
+    """``FROM … WHERE …`` of those rows, the same on SQLite and Postgres."""
+    advice: str = RESTORE
+    """What to do about it, as a sentence without its full stop."""
+
+
+def _of_jobs(text: str, broken: str, *, joins: str = "", advice: str = RESTORE) -> Rule:
+    return Rule(
+        text=text,
+        table="jobs",
+        row="jobs.id",
+        broken=f"FROM jobs {joins} WHERE {broken}",
+        advice=advice,
+    )
+
+
+def _of_attempts(text: str, broken: str, *, joins: str = "", advice: str = RESTORE) -> Rule:
+    return Rule(
+        text=text,
+        table="attempts",
+        row="attempts.id",
+        broken=f"FROM attempts {joins} WHERE {broken}",
+        advice=advice,
+    )
+
+
+def _of_results(text: str, broken: str) -> Rule:
+    return Rule(
+        text=text,
+        table="results",
+        row="results.id",
+        broken=f"FROM results LEFT JOIN attempts ON attempts.id = results.id WHERE {broken}",
+    )
+
+
+def _quote(words: type[StrEnum]) -> str:
+    return ", ".join(f"'{word.value}'" for word in words)
+
+
+_JOBS: Final = (
+    _of_jobs("every job is in one known state", f"state NOT IN ({_quote(JobState)})"),
+    _of_jobs("every job's reason is known", f"reason NOT IN ({_quote(Reason)})"),
+    _of_jobs("every job's review is known", f"review NOT IN ({_quote(ReviewState)})"),
+    _of_jobs("every leased job has an owner", "state = 'leased' AND run_id IS NULL"),
+    _of_jobs(
+        "the owner of every leased job is a run on record",
+        "jobs.state = 'leased' AND jobs.run_id IS NOT NULL AND runs.id IS NULL",
+        joins="LEFT JOIN runs ON runs.id = jobs.run_id",
+    ),
+    _of_jobs(
+        "the owner of every leased job is still open",
+        "jobs.state = 'leased' AND runs.ended_at IS NOT NULL",
+        joins="JOIN runs ON runs.id = jobs.run_id",
+        advice=_TAKES_OVER,
+    ),
+    _of_jobs("no job that is not leased has an owner", "state <> 'leased' AND run_id IS NOT NULL"),
+    _of_jobs(
+        "every job done has an answer",
+        "jobs.state = 'done' AND results.id IS NULL",
+        joins="LEFT JOIN results ON results.id = jobs.result_id",
+    ),
+    _of_jobs(
+        "every job that failed or was skipped has a cause",
+        "state IN ('failed', 'skipped') AND cause IS NULL",
+    ),
+    _of_jobs(
+        "every job belongs to an image",
+        "images.id IS NULL",
+        joins="LEFT JOIN images ON images.id = jobs.image_id",
+    ),
+    _of_jobs(
+        "no pending job is about an image that is gone",
+        "jobs.state = 'pending' AND images.gone_at IS NOT NULL",
+        joins="JOIN images ON images.id = jobs.image_id",
+        advice="`tagpipe tag` finds the file missing and ends them",
+    ),
+    _of_jobs(
+        "every job's version is one of its profile",
+        "versions.profile_id IS NULL OR versions.profile_id <> jobs.profile_id",
+        joins="LEFT JOIN profile_versions AS versions ON versions.id = jobs.version_id",
+    ),
+    _of_jobs(
+        "every job's answer was given under its profile",
+        "versions.profile_id IS NULL OR versions.profile_id <> jobs.profile_id",
+        joins=(
+            "JOIN results ON results.id = jobs.result_id "
+            "LEFT JOIN profile_versions AS versions ON versions.id = results.version_id"
+        ),
+    ),
+    Rule(
+        text="what a job cost is the sum of its attempts",
+        table="jobs",
+        row="differing.id",
+        # one sort of both tables: neither has an index that would bring them together
+        broken=(
+            "FROM (SELECT id FROM ("
+            "SELECT id, cost_nanos AS cost, input_tokens AS input, cached_tokens AS cached, "
+            "output_tokens AS output FROM jobs UNION ALL "
+            "SELECT job_id, -coalesce(cost_nanos, 0), -input_tokens, -cached_tokens, "
+            "-output_tokens FROM attempts) AS entries GROUP BY id HAVING sum(cost) <> 0 "
+            "OR sum(input) <> 0 OR sum(cached) <> 0 OR sum(output) <> 0) AS differing"
+        ),
+    ),
+)
+
+_ATTEMPTS: Final = (
+    _of_attempts("every attempt is in one known state", "state NOT IN ('open', 'settled', 'lost')"),
+    _of_attempts(
+        "every attempt belongs to a job",
+        "jobs.id IS NULL",
+        joins="LEFT JOIN jobs ON jobs.id = attempts.job_id",
+    ),
+    _of_attempts(
+        "every attempt belongs to a run",
+        "runs.id IS NULL",
+        joins="LEFT JOIN runs ON runs.id = attempts.run_id",
+    ),
+    _of_attempts(
+        "the run of every open attempt is still open",
+        "attempts.state = 'open' AND runs.ended_at IS NOT NULL",
+        joins="JOIN runs ON runs.id = attempts.run_id",
+        advice="`tagpipe tag` counts them as lost and asks again",
+    ),
+    _of_attempts(
+        "no open attempt has ended or has a price",
+        "state = 'open' AND (settled_at IS NOT NULL OR cost_nanos IS NOT NULL)",
+    ),
+    _of_attempts(
+        "every settled or lost attempt has ended", "state <> 'open' AND settled_at IS NULL"
+    ),
+    _of_attempts(
+        "every settled attempt has a price or names the model that has none",
+        "state = 'settled' AND cost_nanos IS NULL AND model_answered IS NULL",
+    ),
+    _of_attempts(
+        "no amount is negative",
+        "cost_nanos < 0 OR input_tokens < 0 OR cached_tokens < 0 OR output_tokens < 0",
+    ),
+)
+
+_RESULTS: Final = (
+    _of_results(
+        "every answer comes from a settled attempt",
+        "attempts.id IS NULL OR attempts.state <> 'settled'",
+    ),
+    _of_results(
+        "every answer is to the question its attempt asked",
+        "attempts.request_key <> results.request_key",
+    ),
+)
+
+RULES: Final = (*_JOBS, *_ATTEMPTS, *_RESULTS)

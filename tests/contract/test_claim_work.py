@@ -1,0 +1,73 @@
+"""What finding work costs, counted in steps of the database's own machine, not in time."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ledgers import NOW, Desk, make_ref, open_desk, open_sqlite
+
+pytestmark = pytest.mark.anyio
+
+FEW, MANY = 500, 2_000
+EVERY = 20  # one image in so many is wanted
+
+
+@dataclass
+class Meter:
+    """Steps that the writing connection has taken."""
+
+    steps: int = 0
+
+    def __call__(self) -> int:
+        self.steps += 1
+        return 0
+
+
+@asynccontextmanager
+async def open_part(
+    folder: Path, count: int, wanted: dict[str, Any]
+) -> AsyncIterator[tuple[Desk, Meter]]:
+    """A run on one folder of a library in which ``count`` images wait."""
+    async with open_sqlite(folder) as database, open_desk(database) as desk:
+        folders = ("part" if n % EVERY == 0 else "rest" for n in range(count))
+        await desk.record(*(make_ref(f"{name}/{n:05}") for n, name in enumerate(folders)))
+        if not wanted:
+            desk.scopes = await desk.catalogue.open_scopes(("/photos/part/",), is_single=False)
+        desk.choose(**wanted)
+        meter = Meter()
+        async with database.write() as connection:
+            raw = (await connection.get_raw_connection()).driver_connection
+            await raw.set_progress_handler(meter, 1)
+        yield desk, meter
+        await desk.queue.release(now_ms=NOW)
+
+
+async def claim_all(desk: Desk) -> int:
+    claimed = 0
+    while found := await desk.claim(5):
+        claimed += len(found)
+    return claimed
+
+
+@pytest.mark.parametrize("wanted", [{}, {"path": "*/part/*"}])
+async def test_all_claims_together_pass_over_each_waiting_image_once(
+    tmp_path: Path, wanted: dict[str, Any]
+) -> None:
+    steps = []
+    for count in (FEW, MANY):
+        async with open_part(tmp_path / str(count), count, wanted) as (desk, meter):
+            assert await claim_all(desk) == count // EVERY
+            steps.append(meter.steps)
+    # four times the images: sixteen times the work if each claim began at the beginning
+    assert steps[1] < 6 * steps[0]
+
+
+async def test_a_claim_that_finds_nothing_passes_over_nobody(tmp_path: Path) -> None:
+    async with open_part(tmp_path, MANY, {}) as (desk, meter):
+        await claim_all(desk)
+        before = meter.steps
+        assert await desk.claim() == []
+        assert meter.steps - before < MANY
