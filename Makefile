@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	  && echo $$p && break; done)
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test check format docs clean
+.PHONY: help demo test check drills format docs clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -23,6 +23,9 @@ check: $(VENV)/.dev ## format, lint, types, import contract
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+drills: $(VENV)/.dev ## kill it, fill its disk, stop its database; a table of what was lost (nothing)
+	cd tests && $(abspath $(BIN))/python -m drills $(DRILLS)
 
 format: $(VENV)/.dev ## put the code in shape
 	$(BIN)/ruff format .

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -37,6 +37,9 @@ from pipeline.ledger.faults import CONNECT_TIMEOUT_SECONDS, name_fault
 from pipeline.ledger.patience import Patience
 
 T = TypeVar("T")
+
+AnyConnection: TypeAlias = AsyncConnection | Connection
+"""A connection that is only asked which database it leads to."""
 
 _BUSY_TIMEOUT_SECONDS = 30
 _WAL_TRIES = 100
@@ -357,7 +360,7 @@ def among(
     return column == any_(bindparam(None, list(values), type_=ARRAY(column.type)))
 
 
-def insert_new(connection: AsyncConnection | Connection, table: Table) -> Any:
+def insert_new(connection: AnyConnection, table: Table) -> Any:
     """An INSERT that leaves existing rows alone (``ON CONFLICT DO NOTHING``)."""
     if connection.dialect.name == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing()

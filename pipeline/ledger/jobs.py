@@ -4,10 +4,22 @@ import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    case,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline.domain.images import ImageId, ImageRef
@@ -16,6 +28,7 @@ from pipeline.domain.outcomes import Cause
 from pipeline.ledger.catalogue import AS_NEW, Assignment, Scope
 from pipeline.ledger.database import Database, among
 from pipeline.ledger.patience import patient
+from pipeline.ledger.prepared import Lookup
 from pipeline.ledger.selection import EVERYTHING, Selection, lies_in, meets, waits_for
 from pipeline.ledger.tables import (
     attempt_is_open,
@@ -240,28 +253,33 @@ class JobQueue:
         self, line: Line, scopes: Sequence[Scope], limit: int, now_ms: int
     ) -> list[ClaimedJob]:
         """Claim from where the last claim ended."""
-        claimed: list[ClaimedJob] = []
         walk, reached = self._walk, dict[Lane, Position]()
-        async with self._database.write() as connection:
+
+        def claim(connection: Connection) -> list[ClaimedJob]:
+            leased: list[Any] = []
             for lane in line.lanes(scopes):
-                room = limit - len(claimed)
+                room = limit - len(leased)
                 after = walk.reached.get(lane)
-                ready = line.select_ready(connection, lane, after, now_ms).limit(room)
-                leased = await self._lease(connection, ready)
-                claimed += await _read_claimed(connection, leased)
-                is_full = len(leased) == room
+                found = self._lease(
+                    connection, line.select_ready(connection, lane, after, now_ms).limit(room)
+                )
+                leased += found
+                is_full = len(found) == room
                 if lane.is_walked:
                     reached[lane] = (
-                        max((row.not_before, row.id) for row in leased)
+                        max((row.not_before, row.id) for row in found)
                         if is_full
-                        else await line.find_end(connection, lane, now_ms)
+                        else line.find_end(connection, lane, now_ms)
                     )
                 if is_full:
                     break
+            return _read_claimed(connection, leased)
+
+        claimed = await self._database.transact(claim)
         walk.note(reached, now_ms)
         return claimed
 
-    async def _lease(self, connection: AsyncConnection, ready: Select[Any]) -> Sequence[Any]:
+    def _lease(self, connection: Connection, ready: Select[Any]) -> Sequence[Any]:
         # a CTE is evaluated once; a subquery in IN may be run again and lock more than asked
         chosen = ready.with_for_update(skip_locked=True, of=jobs).cte("ready")
         lease = (
@@ -270,8 +288,7 @@ class JobQueue:
             .values(state=JobState.LEASED, run_id=self._run)
             .returning(jobs.c.id, jobs.c.image_id, jobs.c.attempts, jobs.c.not_before)
         )
-        leased: Sequence[Any] = (await connection.execute(lease)).all()
-        return leased
+        return sorted(connection.execute(lease), key=itemgetter(3, 0))
 
 
 # What waits has its reason already; what had failed has no answer that could be stale.
@@ -282,23 +299,28 @@ _REASON_WHEN_OUTDATED = case(
 )
 
 
-async def _read_claimed(connection: AsyncConnection, rows: Sequence[Any]) -> list[ClaimedJob]:
-    leased = {row.image_id: row for row in rows}
-    if not leased:
-        return []
-    where = among(connection, images.c.id, list(leased))
-    found = await connection.execute(
-        select(images.c.id, images.c.uri, images.c.size, images.c.version).where(where)
-    )
-    return [
-        ClaimedJob(
-            id=JobId(leased[row.id].id),
-            image_id=ImageId(row.id),
-            image=ImageRef(uri=row.uri, size=row.size, version=row.version),
-            attempts=leased[row.id].attempts,
+def _read_claimed(connection: Connection, rows: Sequence[Any]) -> list[ClaimedJob]:
+    found = _READ_IMAGES.run(connection, [row.image_id for row in rows])
+    images_by_id = {id_: (uri, size, version) for id_, uri, size, version in found}
+    claimed = []
+    for id_, image_id, attempts_so_far, _ in rows:
+        uri, size, version = images_by_id[image_id]
+        claimed.append(
+            ClaimedJob(
+                id=JobId(id_),
+                image_id=ImageId(image_id),
+                image=ImageRef(uri=uri, size=size, version=version),
+                attempts=attempts_so_far,
+            )
         )
-        for row in found
-    ]
+    return claimed
+
+
+_READ_IMAGES = Lookup(
+    lambda among: select(images.c.id, images.c.uri, images.c.size, images.c.version).where(
+        among(images.c.id)
+    )
+)
 
 
 async def _give_back(connection: AsyncConnection, dead: Sequence[int], now_ms: int) -> int:

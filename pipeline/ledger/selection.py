@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, exists, or_
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline.domain.jobs import JobState, Reason
 from pipeline.domain.outcomes import Cause
 from pipeline.ledger.catalogue import Scope, in_scope
+from pipeline.ledger.database import AnyConnection
 from pipeline.ledger.tables import images, jobs
 
 
@@ -46,7 +46,7 @@ class Selection:
 EVERYTHING: Final = Selection()
 
 
-def meets(connection: AsyncConnection, selection: Selection) -> list[ColumnElement[bool]]:
+def meets(connection: AnyConnection, selection: Selection) -> list[ColumnElement[bool]]:
     """The SQL conditions that a job meets the selection, whatever it is to be asked for."""
     found: list[ColumnElement[bool]] = []
     if selection.causes is not None:
@@ -60,7 +60,7 @@ def meets(connection: AsyncConnection, selection: Selection) -> list[ColumnEleme
     return found
 
 
-def waits_for(connection: AsyncConnection, selection: Selection) -> list[ColumnElement[bool]]:
+def waits_for(connection: AnyConnection, selection: Selection) -> list[ColumnElement[bool]]:
     """The SQL conditions that a waiting job meets the selection."""
     conditions = meets(connection, selection)
     if selection.reasons is not None:
@@ -85,7 +85,7 @@ def _has_image(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
 
 
 def matches_glob(
-    connection: AsyncConnection, column: ColumnElement[Any], glob: str
+    connection: AnyConnection, column: ColumnElement[Any], glob: str
 ) -> ColumnElement[bool]:
     """``column`` matches a glob of ``*`` and ``?``; case counts."""
     if connection.dialect.name == "sqlite":

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import ColumnElement, Select, and_, func, literal, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, select, tuple_
 
 from pipeline.ledger.catalogue import Assignment, Scope
+from pipeline.ledger.database import AnyConnection
 from pipeline.ledger.selection import EVERYTHING, Selection, lies_in, waits_for
 from pipeline.ledger.tables import images, job_is_pending, jobs
 
@@ -97,7 +97,7 @@ class Line:
         return is_part or self.selection != EVERYTHING
 
     def select(
-        self, connection: AsyncConnection, scope: Scope, *columns: ColumnElement[Any]
+        self, connection: AnyConnection, scope: Scope, *columns: ColumnElement[Any]
     ) -> Select[Any]:
         """The jobs of a scope that wait, whenever their turn is."""
         query = select(*columns).where(
@@ -112,7 +112,7 @@ class Line:
         return query if scope.is_whole_library else query.where(lies_in([scope]))
 
     def select_ready(
-        self, connection: AsyncConnection, lane: Lane, after: Position | None, now_ms: int
+        self, connection: AnyConnection, lane: Lane, after: Position | None, now_ms: int
     ) -> Select[Any]:
         """The ids of jobs whose turn has come, those after a position, in order."""
         query = self.select(connection, lane.scope, jobs.c.id).where(self._is_on(lane, now_ms))
@@ -120,13 +120,13 @@ class Line:
             query = query.where(_is_after(lane, after))
         return query.order_by(jobs.c.not_before, jobs.c.id)
 
-    async def find_end(self, connection: AsyncConnection, lane: Lane, now_ms: int) -> Position:
+    def find_end(self, connection: Connection, lane: Lane, now_ms: int) -> Position:
         """The position behind all jobs of a lane that wait now, wanted or not."""
         if lane.stretch is Stretch.DUE:
             return now_ms - 1, _LAST_ID  # more may be put off until this very moment
         is_fresh = jobs.c.not_before == 0
         last = select(func.max(jobs.c.id)).where(*self._in_library(lane.scope), is_fresh)
-        return 0, await connection.scalar(last) or 0
+        return 0, connection.scalar(last) or 0
 
     def _in_library(self, scope: Scope) -> tuple[ColumnElement[bool], ...]:
         return (
