@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -23,6 +24,7 @@ from pipeline.domain.jobs import JobState, ProfileId, Reason, RunId
 from pipeline.domain.outcomes import Cause
 from pipeline.ledger.database import Database, among, insert_new
 from pipeline.ledger.patience import patient
+from pipeline.ledger.prepared import Insertion
 from pipeline.ledger.tables import images, jobs, libraries
 
 
@@ -320,21 +322,23 @@ async def _insert_images(
 ) -> list[int]:
     if not refs:
         return []
-    await connection.execute(
-        insert_new(connection, images),
-        [
-            {
-                "library_id": _find_library(ref.uri, scopes),
-                "uri": ref.uri,
-                "size": ref.size,
-                "version": ref.version,
-                "found_in_run": run,
-            }
-            for ref in refs
-        ],
-    )
+    rows = [
+        {
+            "library_id": _find_library(ref.uri, scopes),
+            "uri": ref.uri,
+            "size": ref.size,
+            "version": ref.version,
+            "found_in_run": run,
+        }
+        # in one order for all processes: they would lock each other out, else
+        for ref in sorted(refs, key=attrgetter("uri"))
+    ]
+    await connection.run_sync(_INSERT_IMAGES.run, rows)
     query = select(images.c.id).where(among(connection, images.c.uri, [ref.uri for ref in refs]))
     return list((await connection.execute(query)).scalars())
+
+
+_INSERT_IMAGES = Insertion(images, ("library_id", "uri", "size", "version", "found_in_run"))
 
 
 def _find_library(uri: str, scopes: Sequence[Scope]) -> int:

@@ -5,7 +5,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeAlias, TypeVar
@@ -219,7 +219,7 @@ class _Use:
     sqlite_connections: int
     postgres_connections: int
     sqlite_cache_kib: int
-    """Page cache of each connection: a larger one costs memory and saved no time."""
+    """Page cache of each connection."""
 
 
 # Read-then-write transactions would fail at once with SQLITE_BUSY_SNAPSHOT if they began
@@ -230,6 +230,8 @@ _ENGINE_WRITES = _Use(
 _ENGINE_READS = _Use(
     begin="BEGIN", sqlite_connections=4, postgres_connections=3, sqlite_cache_kib=2_048
 )
+# Keys are hashes, so that each lands on another page: here a larger cache does save time.
+_HOT_WRITES = replace(_ENGINE_WRITES, sqlite_cache_kib=16_384)
 _ENGINE_LOOKUPS = _Use(
     begin="BEGIN", sqlite_connections=0, postgres_connections=2, sqlite_cache_kib=2_048
 )
@@ -246,7 +248,7 @@ class _SqliteThreads:
     """
 
     def __init__(self, url: URL) -> None:
-        self._engines = [_make_threaded_engine(url, use) for use in (_ENGINE_WRITES, _ENGINE_READS)]
+        self._engines = [_make_threaded_engine(url, use) for use in (_HOT_WRITES, _ENGINE_READS)]
         self._one_read = anyio.CapacityLimiter(1)
         self._one_write = anyio.CapacityLimiter(1)
 

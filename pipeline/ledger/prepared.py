@@ -5,10 +5,21 @@ Building and compiling a statement costs a hundred times what running it for one
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
-from sqlalchemy import ColumnElement, Connection, Executable, any_, bindparam
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Executable,
+    Table,
+    any_,
+    bindparam,
+    func,
+    select,
+)
 from sqlalchemy.engine.interfaces import Compiled
+
+from pipeline.ledger.database import insert_new
 
 Among: TypeAlias = Callable[[ColumnElement[Any]], ColumnElement[bool]]
 """The condition that a column has one of the values that a lookup is run with."""
@@ -52,6 +63,44 @@ class Change:
             tuple(row[n] if n in row else constants.get(n) for n in known.names) for row in rows
         ]
         connection.exec_driver_sql(known.sql, values)
+
+
+class Insertion:
+    """An INSERT of many rows that leaves existing rows alone.
+
+    On Postgres all rows are one statement, one array for each column.
+    """
+
+    def __init__(self, table: Table, names: Sequence[str]) -> None:
+        self._names = names
+        self._change = Change(lambda connection: _insert_each(connection, table, names))
+        self._all = _insert_all(table, names)
+        self._compiled: _Compiled | None = None
+
+    def run(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """Insert the rows whose keys are not there yet; nothing happens without rows."""
+        if connection.dialect.name == "sqlite":
+            self._change.run(connection, rows)
+        elif rows:
+            if self._compiled is None:
+                self._compiled = _Compiled.of(self._all, connection)
+            arrays = {name: [row[name] for row in rows] for name in self._names}
+            parameters = tuple(arrays[name] for name in self._compiled.names)
+            connection.exec_driver_sql(self._compiled.sql, parameters)
+
+
+def _insert_each(connection: Connection, table: Table, names: Sequence[str]) -> Executable:
+    places: dict[str, Any] = {name: bindparam(name) for name in names}
+    return cast("Executable", insert_new(connection, table).values(places))
+
+
+def _insert_all(table: Table, names: Sequence[str]) -> Executable:
+    from sqlalchemy.dialects import postgresql
+
+    arrays = [bindparam(name, type_=postgresql.ARRAY(table.c[name].type)) for name in names]
+    rows = func.unnest(*arrays).table_valued(*names).render_derived()
+    chosen = select(*(rows.c[name] for name in names))
+    return postgresql.insert(table).from_select(names, chosen).on_conflict_do_nothing()
 
 
 class Lookup:

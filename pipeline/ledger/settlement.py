@@ -33,8 +33,7 @@ from pipeline.domain.outcomes import (
     Spend,
     Tagged,
 )
-from pipeline.ledger.database import insert_new
-from pipeline.ledger.prepared import Change, Lookup
+from pipeline.ledger.prepared import Change, Insertion, Lookup
 from pipeline.ledger.tables import attempts, images, is_decided, jobs, results
 
 
@@ -110,7 +109,7 @@ _FIND_RESULTS = Lookup(
     lambda among: select(results.c.request_key, results.c.id).where(among(results.c.request_key))
 )
 
-_ADD_RESULTS = Change(lambda connection: insert_new(connection, results))
+_ADD_RESULTS = Insertion(results, [column.name for column in results.columns])
 
 
 def _result_row(settlement: Settlement, origin: Origin) -> dict[str, Any]:

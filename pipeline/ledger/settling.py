@@ -21,9 +21,9 @@ from pipeline.domain.jobs import (
 )
 from pipeline.ledger.catalogue import Assignment
 from pipeline.ledger.clerk import Clerk
-from pipeline.ledger.database import Database, insert_new
+from pipeline.ledger.database import Database
 from pipeline.ledger.patience import patient
-from pipeline.ledger.prepared import Change, Lookup
+from pipeline.ledger.prepared import Insertion, Lookup
 from pipeline.ledger.settlement import Origin, Settlement, write_settlements
 from pipeline.ledger.spool import Spool, replay
 from pipeline.ledger.tables import attempts, images, is_decided, jobs, results
@@ -274,11 +274,7 @@ _OPENED = (
     "id", "job_id", "run_id", "request_key", "state", "provider", "model_asked", "opened_at",
 )  # fmt: skip
 
-_OPEN_ATTEMPTS = Change(
-    lambda connection: insert_new(connection, attempts).values(
-        {name: bindparam(name) for name in _OPENED}
-    )
-)
+_OPEN_ATTEMPTS = Insertion(attempts, _OPENED)
 _FIND_OPEN = Lookup(lambda among: select(attempts.c.id).where(among(attempts.c.id)))
 
 _FIND_JOBS = Lookup(
