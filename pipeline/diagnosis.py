@@ -107,7 +107,7 @@ def check_ledger(path: str, revision: str | None, folder: FolderFacts, *, head: 
         return bad(
             "ledger",
             f"{path} has revision {revision}, this program needs {head}",
-            "make a backup, then run tagpipe db upgrade (or install the newer tagpipe)",
+            "run tagpipe db backup -o FILE, then tagpipe db upgrade (or install the newer tagpipe)",
         )
     return _good("ledger", f"{path} opens, revision {revision}")
 

@@ -112,7 +112,7 @@ class Pool:
             EnvironmentFault: the disk, the database or the library failed; what was under way
                 was settled first.
         """
-        await self._queue.reclaim_dead(now_ms=self._clock.now_ms())
+        await self._take_over()
         self._tally.note_recovered(await self._settler.prepare())
         try:
             await self._serve_and_work()
@@ -214,7 +214,9 @@ class Pool:
             )
             if due is None:
                 return await self._take_back()
-            timeout = max(0.0, (due - self._clock.now_ms()) / 1000)
+            # no longer than a heartbeat: others may have done it, or given it back, by then
+            wait = max(0.0, (due - self._clock.now_ms()) / 1000)
+            timeout = min(wait, self._plan.beat_seconds)
         if self._is_limit_reached():
             return False
         with anyio.move_on_after(timeout) as waited:
@@ -238,8 +240,14 @@ class Pool:
             await anyio.sleep(self._plan.beat_seconds)
             now_ms = self._clock.now_ms()
             await self._runs.beat(self._plan.run, now_ms=now_ms)
-            if await self._queue.reclaim_dead(now_ms=now_ms):
+            if await self._take_over():
                 self._signal_work()
+
+    async def _take_over(self) -> int:
+        """Take what the dead held, and what a clock that jumped would keep waiting."""
+        now_ms = self._clock.now_ms()
+        returned = await self._queue.reclaim_dead(now_ms=now_ms)
+        return returned + await self._queue.correct_waits(now_ms=now_ms)
 
     @property
     def _scopes(self) -> list[Scope]:

@@ -70,6 +70,7 @@ class Tagging:
         try:
             state = await self.pool.run()
             counts = await self._reader.count_jobs(self._scopes, profile=self._profile)
+            self._tell_of_others(state, counts[JobState.LEASED])
             elapsed = self._clock.monotonic() - began
             document = describe_run(
                 self.run_id, state, self.tally, counts=counts, elapsed_seconds=elapsed
@@ -91,6 +92,13 @@ class Tagging:
             exports=tuple(reports),
             export_errors=tuple(errors),
         )
+
+    def _tell_of_others(self, state: RunState, leased: int) -> None:
+        if state is RunState.FINISHED and leased:
+            self.tally.warnings.append(
+                f"in the hands of another run, or of one whose machine was lost: {leased:,} images; "
+                "tagpipe status tells when they are done"
+            )
 
     async def _export(self) -> tuple[list[ExportReport], list[str]]:
         """Write every configured export; one that fails keeps none of the others back."""

@@ -239,6 +239,8 @@ _ENGINE_LOOKUPS = _Use(
 # Rows are found by their keys. A plan is made when the tables are still empty, where reading all
 # of a table looks cheapest, and is kept until the server has gathered statistics.
 _BY_KEYS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+# A process that is frozen in mid-transaction must not hold its locks, nor others wait, for ever.
+_NO_LONGER = {"idle_in_transaction_session_timeout": "10s", "lock_timeout": "30s"}
 
 
 class _SqliteThreads:
@@ -300,7 +302,7 @@ def _make_postgres_engine(url: URL, use: _Use) -> AsyncEngine:
         pool_timeout=None,
         connect_args={
             "timeout": CONNECT_TIMEOUT_SECONDS,
-            "server_settings": {} if use is _ENGINE_READS else _BY_KEYS,
+            "server_settings": _NO_LONGER if use is _ENGINE_READS else {**_NO_LONGER, **_BY_KEYS},
         },
     )
 

@@ -3,7 +3,7 @@
 import sqlite3
 from typing import Final
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError
 
 from pipeline.domain.errors import EnvironmentFault, LedgerAway
 
@@ -20,9 +20,9 @@ _SQLITE_LATER: Final = frozenset(
     }
 )
 # Classes and codes of https://www.postgresql.org/docs/current/errcodes-appendix.html:
-# 08 connection, 53 no room or memory, 57 stopped or starting up; deadlock, serialization,
-# and a standby that does not take writes yet.
-_POSTGRES_LATER: Final = ("08", "53", "57", "40001", "40P01", "25006")
+# 08 connection, 53 no room or memory, 57 stopped or starting up; deadlock, serialization, a lock
+# not had in time, a transaction that slept too long, a standby that does not take writes yet.
+_POSTGRES_LATER: Final = ("08", "53", "57", "40001", "40P01", "55P03", "25P03", "25006")
 
 
 def name_fault(error: DBAPIError | OSError, ledger: str) -> EnvironmentFault:
@@ -41,8 +41,8 @@ def name_fault(error: DBAPIError | OSError, ledger: str) -> EnvironmentFault:
 
 
 def _may_pass(error: DBAPIError | OSError) -> bool:
-    if isinstance(error, OSError) or error.connection_invalidated:
-        return True
+    if isinstance(error, OSError | InterfaceError) or error.connection_invalidated:
+        return True  # a connection that was closed is no database error, to the drivers
     if isinstance(error.orig, sqlite3.Error):
         return error.orig.sqlite_errorcode & 0xFF in _SQLITE_LATER
     return str(getattr(error.orig, "sqlstate", None)).startswith(_POSTGRES_LATER)

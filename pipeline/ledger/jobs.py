@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
@@ -36,11 +36,15 @@ from pipeline.ledger.tables import (
     images,
     is_decided,
     job_is_leased,
+    job_is_pending,
     jobs,
     profiles,
     runs,
 )
-from pipeline.ledger.waiting import LONGEST_WAIT_MS, Lane, Line, Position, Walk
+from pipeline.ledger.waiting import Lane, Line, Position, Walk
+
+_LONGEST_LEASE_MS: Final = 900_000
+"""A living run may be on record with a time that lies ahead by its lease; longer ones are rare."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,23 +88,17 @@ class JobQueue:
         database: Database,
         run: RunId,
         selection: Selection = EVERYTHING,
-        *,
-        longest_wait_ms: int = LONGEST_WAIT_MS,
     ) -> None:
         self._database = database
         self._run = run
         self._selection = selection
-        self._longest_wait_ms = longest_wait_ms
         self._walk = Walk()
 
     @patient
     async def claim(
         self, scopes: Sequence[Scope], assignment: Assignment, *, limit: int, now_ms: int
     ) -> list[ClaimedJob]:
-        """Lease up to ``limit`` jobs that are due; nobody else can claim them meanwhile.
-
-        A job that is to wait for longer than any wait is due: the clock has jumped.
-        """
+        """Lease up to ``limit`` jobs that are due; nobody else can claim them meanwhile."""
         line = self._line_for(assignment)
         claimed = await self._claim_onwards(line, scopes, limit, now_ms)
         if not claimed and self._walk.is_old(now_ms):
@@ -114,13 +112,12 @@ class JobQueue:
     ) -> int | None:
         """When the next pending job may be claimed (ms); None when there is none."""
         line = self._line_for(assignment)
-        found: list[int] = []
+        due: list[int] = []
         async with self._database.read() as connection:
             for scope in scopes:
                 query = line.select(connection, scope, jobs.c.not_before)
                 first = await connection.scalar(query.order_by(jobs.c.not_before).limit(1))
-                found += [] if first is None else [first]
-        due = [now_ms if turn > now_ms + self._longest_wait_ms else turn for turn in found]
+                due += [] if first is None else [first]
         if due and min(due) <= now_ms:
             self._walk = Walk()
         return min(due, default=None)
@@ -161,6 +158,30 @@ class JobQueue:
         if returned:
             self._walk = Walk()
         return returned
+
+    @patient
+    async def correct_waits(self, *, now_ms: int) -> int:
+        """End the waits that were counted from a clock that was ahead of ours; return how many.
+
+        Processes on one SQLite file go by the wall clock as it was when they began. Where a run
+        is on record with a time that is still to come, nobody can tell how long is left of a
+        wait: trying early costs little, and a wait of hours for a clock that jumped costs hours.
+        """
+        latest = select(
+            func.max(runs.c.started_at), func.max(runs.c.ended_at), func.max(runs.c.lease_until)
+        ).where(runs.c.id != self._run)
+        async with self._database.read() as connection:
+            known = [moment for moment in (await connection.execute(latest)).one() if moment]
+        if max(known, default=0) <= now_ms + _LONGEST_LEASE_MS:
+            return 0
+        async with self._database.write() as connection:
+            done = await connection.execute(
+                update(jobs)
+                .where(job_is_pending, jobs.c.not_before > now_ms)
+                .values(not_before=now_ms)
+            )
+        self._walk = Walk()
+        return done.rowcount
 
     @patient
     async def put_back(self, ids: Sequence[JobId]) -> int:
@@ -241,7 +262,6 @@ class JobQueue:
         return Line(
             assignment=assignment,
             selection=self._selection,
-            longest_wait_ms=self._longest_wait_ms,
         )
 
     async def _read_rows(self, query: Select[Any]) -> Sequence[Any]:

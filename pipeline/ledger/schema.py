@@ -31,7 +31,7 @@ async def ensure_schema(database: Database) -> None:
         return
     raise EnvironmentFault(
         f"the ledger {database.name} has revision {revision}, this program needs {HEAD}: "
-        "make a backup, then run `tagpipe db upgrade` (or install the newer tagpipe)"
+        "run `tagpipe db backup -o FILE`, then `tagpipe db upgrade` (or install the newer tagpipe)"
     )
 
 

@@ -12,10 +12,6 @@ from pipeline.ledger.database import AnyConnection
 from pipeline.ledger.selection import EVERYTHING, Selection, lies_in, waits_for
 from pipeline.ledger.tables import images, job_is_pending, jobs
 
-LONGEST_WAIT_MS: Final = 25 * 3_600_000
-"""No wait is longer than the day for which a server's Retry-After is obeyed, and some jitter.
-What is to wait longer was put off by a clock that was ahead of this one."""
-
 _REWIND_MS: Final = 10_000
 _LAST_ID: Final = 2**62
 
@@ -32,8 +28,6 @@ class Stretch(Enum):
     """Those never put off."""
     DUE = auto()
     """Those put off whose time has come."""
-    AHEAD = auto()
-    """Those put off for longer than any wait: a clock was wrong, their time has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +76,15 @@ class Line:
 
     assignment: Assignment
     selection: Selection
-    longest_wait_ms: int
 
     def lanes(self, scopes: Sequence[Scope]) -> Iterator[Lane]:
         """All lanes, in the order in which they are to be claimed from."""
         for scope in scopes:
-            near = (Stretch.FRESH, Stretch.DUE) if self._is_sieve(scope) else (Stretch.NEAR,)
-            for stretch in (*near, Stretch.AHEAD):
-                yield Lane(scope, stretch)
+            if self._is_sieve(scope):
+                yield Lane(scope, Stretch.FRESH)
+                yield Lane(scope, Stretch.DUE)
+            else:
+                yield Lane(scope, Stretch.NEAR)
 
     def _is_sieve(self, scope: Scope) -> bool:
         """Whether there are jobs to pass over: no index leads straight to the wanted ones."""
@@ -144,8 +139,6 @@ class Line:
                 return turn == 0
             case Stretch.DUE:
                 return and_(turn > 0, turn <= now_ms)
-            case Stretch.AHEAD:
-                return turn > now_ms + self.longest_wait_ms
 
 
 def _is_after(lane: Lane, position: Position) -> ColumnElement[bool]:

@@ -20,7 +20,6 @@ from pipeline.ledger.jobs import count_wanted, put_back
 from pipeline.ledger.selection import EVERYTHING, Selection
 from pipeline.ledger.tables import jobs
 from pipeline.ledger.upkeep import check_ledger
-from pipeline.ledger.waiting import LONGEST_WAIT_MS
 
 pytestmark = pytest.mark.anyio
 
@@ -321,16 +320,23 @@ async def test_an_image_put_off_is_claimed_in_its_turn_under_a_selection(desk: D
     assert len(await desk.claim(now_ms=NOW + 2_000)) == 2
 
 
-@pytest.mark.parametrize("path", [None, "*"])
-async def test_a_wait_that_no_run_could_have_set_is_over(desk: Desk, path: str | None) -> None:
+async def test_waits_counted_from_a_clock_that_was_ahead_are_over(desk: Desk) -> None:
     await desk.record(*make_refs(2))
-    desk.choose(path=path)
-    one, two = await desk.claim()
-    await desk.settle(one, outcome=_put_off(Cause.TIMEOUT, NOW + LONGEST_WAIT_MS + 1))
-    await desk.settle(two, outcome=_put_off(Cause.TIMEOUT, NOW + LONGEST_WAIT_MS))
-    assert [job.id for job in await desk.claim()] == [one.id]
-    assert await desk.find_next_due() == NOW + LONGEST_WAIT_MS
-    assert await desk.find_next_due(NOW - DAY_MS) == NOW - DAY_MS
+    one, _ = await desk.claim()
+    async with open_desk(desk.database, now_ms=NOW + HOUR_MS):
+        await desk.settle(one, outcome=_put_off(Cause.TIMEOUT, NOW + HOUR_MS + 5_000))
+        assert await desk.queue.correct_waits(now_ms=NOW) == 1
+        assert await desk.find_next_due() == NOW
+        assert [job.id for job in await desk.claim()] == [one.id]
+
+
+async def test_waits_counted_from_a_clock_that_agrees_stay(desk: Desk) -> None:
+    await desk.record(make_ref("a"))
+    [job] = await desk.claim()
+    async with open_desk(desk.database, now_ms=NOW + 1_000):  # and its lease is ahead of us
+        await desk.settle(job, outcome=_put_off(Cause.TIMEOUT, NOW + 5_000))
+        assert await desk.queue.correct_waits(now_ms=NOW) == 0
+        assert await desk.find_next_due() == NOW + 5_000
 
 
 async def _make_one_of_each(desk: Desk) -> None:
