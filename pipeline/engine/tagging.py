@@ -96,7 +96,7 @@ class Tagging:
     def _tell_of_others(self, state: RunState, leased: int) -> None:
         if state is RunState.FINISHED and leased:
             self.tally.warnings.append(
-                f"in the hands of another run, or of one that was lost with its machine: {leased:,} "
+                f"held by another run, or by one that was lost with its machine: {leased:,} "
                 "images; tagpipe status tells when they are done"
             )
 
