@@ -145,6 +145,7 @@ async def open_desk(
     async with anyio.create_task_group() as clerks:
         if spool is not None:
             await desk.settler.prepare()
+            await desk.settler.replay_spools()
         clerks.start_soon(desk.settler.serve)
         try:
             yield desk

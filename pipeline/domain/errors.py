@@ -71,6 +71,9 @@ class EnvironmentFault(PipelineError):
 class LedgerAway(EnvironmentFault):
     """The ledger cannot be reached, is locked or has no room: the same may work later."""
 
+    is_writing = True
+    """Whether it was to write: a ledger may be read that cannot be written."""
+
 
 class LedgerStaysAway(LedgerAway):
     """The ledger was away for as long as a run waits for it: the run pauses, resumable."""

@@ -1,9 +1,9 @@
 """How an attempt ended: exactly one of Tagged, Reused, Skipped, Deferred, Failed."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from pipeline.domain.jobs import ResultId, ReviewState
 from pipeline.domain.usage import NanoDollars, TokenUsage
@@ -65,6 +65,10 @@ CAUSE_HELP: dict[Cause, str] = {
     Cause.PAUSED: "the run paused while the request was under way",
     Cause.ASKED_ELSEWHERE: "another process is asking about the same picture",
 }
+
+
+AT_ONCE: Final = datetime.fromtimestamp(0, UTC)
+"""When an image is to be tried again that waits for nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Protocol
 import anyio
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
 
-from pipeline.domain.errors import EnvironmentFault, LedgerStaysAway, RunPaused
+from pipeline.domain.errors import EnvironmentFault, LedgerAway, LedgerStaysAway, RunPaused
 from pipeline.domain.jobs import ClaimedJob, RunId
 from pipeline.engine.producer import Place, Producer
 from pipeline.engine.progress import Tally
@@ -21,12 +21,15 @@ from pipeline.ledger.runs import RunBook, RunState
 _log = logging.getLogger(__name__)
 
 _IDLE_POLL_SECONDS = 0.5
+_LEAST_WAIT_SECONDS = 0.05  # what is due may be locked by somebody who is claiming it
 
 
 class Serving(Protocol):
     """What writes for the workers: it ends by ``close`` alone, whatever is cancelled around it."""
 
-    async def prepare(self) -> int: ...
+    async def prepare(self) -> None: ...
+
+    async def replay_spools(self) -> int: ...
 
     async def serve(self) -> None: ...
 
@@ -112,8 +115,8 @@ class Pool:
             EnvironmentFault: the disk, the database or the library failed; what was under way
                 was settled first.
         """
+        await self._settler.prepare()
         await self._take_over()
-        self._tally.note_recovered(await self._settler.prepare())
         try:
             await self._serve_and_work()
             if self._pause is not None:
@@ -135,7 +138,14 @@ class Pool:
                     self._settler.close()
         finally:
             with anyio.CancelScope(shield=True):
-                await self._queue.release(now_ms=self._clock.now_ms())
+                await self._give_back()
+
+    async def _give_back(self) -> None:
+        try:
+            await self._queue.release(now_ms=self._clock.now_ms())
+        except LedgerAway:
+            if self._fault is None:  # else that is what has to be told
+                raise
 
     def _end_state(self) -> RunState:
         if self._pause is not None:
@@ -215,7 +225,7 @@ class Pool:
             if due is None:
                 return await self._take_back()
             # no longer than a heartbeat: others may have done it, or given it back, by then
-            wait = max(0.0, (due - self._clock.now_ms()) / 1000)
+            wait = max(_LEAST_WAIT_SECONDS, (due - self._clock.now_ms()) / 1000)
             timeout = min(wait, self._plan.beat_seconds)
         if self._is_limit_reached():
             return False
@@ -244,9 +254,10 @@ class Pool:
                 self._signal_work()
 
     async def _take_over(self) -> int:
-        """Take what the dead held, and what a clock that jumped would keep waiting."""
+        """Take what the dead held, their spools first; and what a clock that jumped delays."""
         now_ms = self._clock.now_ms()
         returned = await self._queue.reclaim_dead(now_ms=now_ms)
+        self._tally.note_recovered(await self._settler.replay_spools())
         return returned + await self._queue.correct_waits(now_ms=now_ms)
 
     @property

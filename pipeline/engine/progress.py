@@ -46,7 +46,7 @@ class Tally:
 
     def note_recovered(self, count: int) -> None:
         """Count paid answers that waited in the spool of an earlier run."""
-        self.recovered = count
+        self.recovered += count
         if count:
             self.warnings.append(
                 f"{count:,} paid answers of an earlier run had waited for the ledger; "

@@ -16,6 +16,7 @@ from pipeline.domain.errors import AskError, ImageError, RunPaused
 from pipeline.domain.images import IMAGE_EXTENSIONS, ImageInfo, PreparedImage
 from pipeline.domain.jobs import DECISIONS, AttemptId, ClaimedJob, JobId, ReviewState
 from pipeline.domain.outcomes import (
+    AT_ONCE,
     Cause,
     Deferred,
     Failed,
@@ -306,7 +307,7 @@ class Worker:
         return Deferred(
             cause=Cause.INTERRUPTED,
             message="the run was cancelled while the request was under way",
-            not_before=self._clock.now(),
+            not_before=AT_ONCE,
             counts=False,
         )
 
@@ -314,7 +315,7 @@ class Worker:
         return Deferred(
             cause=Cause.PAUSED,
             message=str(error),
-            not_before=self._clock.now(),
+            not_before=AT_ONCE,
             spend=spend,
             counts=False,
         )

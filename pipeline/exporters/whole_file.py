@@ -10,9 +10,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from pipeline.domain.errors import EnvironmentFault
-
-if sys.platform != "win32":
-    import fcntl
+from pipeline.file_lock import try_lock
 
 _BUFFER_BYTES = 1_048_576
 
@@ -86,7 +84,7 @@ class WholeFile:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         handle = os.open(self._partial, flags, mode)
         self._file = os.fdopen(handle, "wb", buffering=_BUFFER_BYTES)
-        _try_lock(handle)
+        try_lock(handle)
         if replaced is not None:
             _copy_access(handle, replaced)
 
@@ -148,22 +146,9 @@ class WholeFile:
         )
 
 
-def _try_lock(handle: int) -> bool:
-    """Take the lock that lives as long as the process; False when another one has it."""
-    if sys.platform == "win32":
-        return True  # there, a file that is in use cannot be removed anyway
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True  # a disk without locks: one writer at a time is the rule
-    return True
-
-
 def _is_abandoned(partial: Path) -> bool:
     with partial.open("rb") as file:
-        return _try_lock(file.fileno())
+        return try_lock(file.fileno())
 
 
 def _copy_access(handle: int, facts: os.stat_result) -> None:

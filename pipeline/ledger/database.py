@@ -4,7 +4,11 @@ import importlib.util
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    nullcontext,
+)
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -32,7 +36,12 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, StaticPool
 
-from pipeline.domain.errors import ConfigurationError, EnvironmentFault, MissingExtraError
+from pipeline.domain.errors import (
+    ConfigurationError,
+    EnvironmentFault,
+    LedgerAway,
+    MissingExtraError,
+)
 from pipeline.ledger.faults import CONNECT_TIMEOUT_SECONDS, name_fault
 from pipeline.ledger.patience import Patience
 
@@ -129,33 +138,49 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection for queries."""
-        with _faults_named(self.url):
+        with self._guard(is_writing=False):
             async with self._readers.connect() as connection:
                 yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """One transaction: committed on leaving, rolled back on an error."""
-        with _faults_named(self.url):
+        """One transaction: committed on leaving, rolled back on an error.
+
+        It is not broken off by a cancellation: SQLite's asynchronous driver would keep the lock.
+        """
+        with self._guard(is_writing=True), anyio.CancelScope(shield=True):
             async with self._alone(), self._writer.begin() as connection:
                 yield connection
 
+    @asynccontextmanager
+    async def overhaul(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction that may take long: no statement of it is ended for its time."""
+        engine = self._writer if self.is_sqlite else self._outside
+        with self._guard(is_writing=True), anyio.CancelScope(shield=True):
+            async with self._alone(), engine.begin() as connection:
+                yield connection
+
     async def transact(self, work: Callable[[Connection], T]) -> T:
-        """Do ``work`` in one transaction."""
-        with _faults_named(self.url):
+        """Do ``work`` in one transaction, which is not broken off by a cancellation."""
+        with self._guard(is_writing=True), anyio.CancelScope(shield=True):
             async with self._alone():
                 if self._threads is not None:
-                    return await self._threads.write(work)
-                async with self._writer.begin() as connection:
-                    return await connection.run_sync(work)
+                    done = await self._threads.write(work)
+                else:
+                    async with self._writer.begin() as connection:
+                        done = await connection.run_sync(work)
+        return done
 
     async def look_up(self, work: Callable[[Connection], T]) -> T:
         """Do ``work``, which only reads rows by their keys."""
-        with _faults_named(self.url):
+        with self._guard(is_writing=False):
             if self._threads is not None:
                 return await self._threads.read(work)
             async with self._lookups.connect() as connection:
                 return await connection.run_sync(work)
+
+    def _guard(self, *, is_writing: bool) -> "_Guard":
+        return _Guard(self, is_writing)
 
     def _alone(self) -> AbstractAsyncContextManager[object]:
         """One writer at a time on SQLite: two of our own would only sleep on each other's lock."""
@@ -164,7 +189,7 @@ class Database:
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[AsyncConnection]:
         """A connection outside any transaction, for statements that refuse to be in one."""
-        with _faults_named(self.url):
+        with self._guard(is_writing=True):
             async with self._outside.connect() as connection:
                 yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -196,18 +221,24 @@ class Database:
         await self._writer.dispose()
 
 
-class _faults_named:  # noqa: N801  a context manager used as a function
-    """Translates the driver's faults into ours, once."""
+class _Guard:
+    """Translates the driver's faults into ours, once; notes when the ledger is there."""
 
-    def __init__(self, url: URL) -> None:
-        self._url = url
+    def __init__(self, database: Database, is_writing: bool) -> None:
+        self._database = database
+        self._is_writing = is_writing
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, DBAPIError | OSError):
-            raise name_fault(error, name_ledger(self._url)) from error
+            fault = name_fault(error, self._database.name)
+            if isinstance(fault, LedgerAway):
+                fault.is_writing = self._is_writing
+            raise fault from error
+        if error is None:
+            self._database.patience.note_presence(is_writing=self._is_writing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,6 +271,8 @@ _ENGINE_LOOKUPS = _Use(
 # of a table looks cheapest, and is kept until the server has gathered statistics.
 _BY_KEYS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 # A process that is frozen in mid-transaction must not hold its locks, nor others wait, for ever.
+# The server cannot tell when it is frozen itself, or cut off: that is for us to notice.
+_COMMAND_TIMEOUT_SECONDS = 40.0
 _NO_LONGER = {"idle_in_transaction_session_timeout": "10s", "lock_timeout": "30s"}
 
 
@@ -302,6 +335,7 @@ def _make_postgres_engine(url: URL, use: _Use) -> AsyncEngine:
         pool_timeout=None,
         connect_args={
             "timeout": CONNECT_TIMEOUT_SECONDS,
+            "command_timeout": None if use is _ENGINE_READS else _COMMAND_TIMEOUT_SECONDS,
             "server_settings": _NO_LONGER if use is _ENGINE_READS else {**_NO_LONGER, **_BY_KEYS},
         },
     )

@@ -239,8 +239,9 @@ class JobQueue:
                     update(jobs)
                     .where(
                         among(connection, jobs.c.id, [row.id for row in rows]),
-                        # another run may have claimed it since we looked
+                        # somebody may have claimed or approved it since we looked
                         jobs.c.state != JobState.LEASED,
+                        ~is_decided(STANDING),
                     )
                     .values(
                         **AS_NEW, version_id=assignment.version_id, reason=_REASON_WHEN_OUTDATED
@@ -390,7 +391,7 @@ async def put_back(
     if profile is not None:
         named = select(profiles.c.id).where(profiles.c.name == profile)
         asked = jobs.c.profile_id == named.scalar_subquery()
-    async with database.write() as connection:
+    async with database.overhaul() as connection:
         return await _put_back(connection, None, selection, asked, states=states)
 
 

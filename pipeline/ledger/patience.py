@@ -21,13 +21,16 @@ _LONGEST_PAUSE_SECONDS: Final = 2.0
 class Patience:
     """How long a run waits for its ledger; one outage for all who wait.
 
+    A disk that is full can be read: only what is written ends an outage of writing.
+
     Args:
         seconds: how long the ledger may be away before the run gives up; 0 gives up at once.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._away_since: float | None = None
+        self._away_since: dict[bool, float] = {}
+        """Since when writing (True) and reading (False) fail."""
         self._is_told = False
         self._lost: LedgerStaysAway | None = None
 
@@ -36,48 +39,47 @@ class Patience:
 
         Raises:
             LedgerStaysAway: it was away for too long; from then on nothing is tried any more.
-            LedgerAway: the first time, where there is no patience.
         """
         pause = _FIRST_PAUSE_SECONDS
         while True:
             if self._lost is not None:
                 raise LedgerStaysAway(str(self._lost))
             try:
-                done = await work()
+                return await work()
             except LedgerAway as fault:
                 self._note_absence(fault)
                 await anyio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-            else:
-                self._note_presence()
-                return done
 
     def end(self) -> None:
         """Wait no longer than for the try under way."""
         self._seconds = 0.0
 
-    def _note_absence(self, fault: LedgerAway) -> None:
-        if not self._seconds and self._away_since is None:
-            raise fault
+    def note_presence(self, *, is_writing: bool) -> None:
+        """The ledger was read, or written."""
+        if not self._away_since:
+            return
         now = anyio.current_time()
-        if self._away_since is None:
-            self._away_since = now
-        elif not self._is_told:  # once may be a deadlock, which is over by now
+        away = now - min(self._away_since.values())
+        self._away_since.pop(False, None)
+        if is_writing:
+            self._away_since.clear()
+        if self._is_told and not self._away_since:
+            self._is_told = False
+            _log.warning("ledger.back", extra={"after_s": round(away, 1)})
+
+    def _note_absence(self, fault: LedgerAway) -> None:
+        now = anyio.current_time()
+        since = self._away_since.setdefault(fault.is_writing, now)
+        if since != now and not self._is_told:  # once may be a deadlock, which is over by now
             self._is_told = True
             _log.warning("ledger.away", extra={"said": str(fault), "waits_s": self._seconds})
-        away = now - self._away_since
-        if away >= self._seconds:
+        if now - since >= self._seconds:
             self._lost = LedgerStaysAway(
-                f"{fault} (and has for {away:.0f} s): see to it, then run the same command "
+                f"{fault} (and has for {now - since:.0f} s): see to it, then run the same command "
                 "again; what was settled is safe"
             )
             raise self._lost from fault
-
-    def _note_presence(self) -> None:
-        if self._is_told and self._away_since is not None:
-            away = anyio.current_time() - self._away_since
-            _log.warning("ledger.back", extra={"after_s": round(away, 1)})
-        self._away_since, self._is_told = None, False
 
 
 class _HasPatience(Protocol):

@@ -21,6 +21,7 @@ from sqlalchemy import (
 from pipeline.domain.jobs import JobState, Reason
 from pipeline.ledger.catalogue import Scope, in_scope
 from pipeline.ledger.database import Database
+from pipeline.ledger.patience import patient
 from pipeline.ledger.tables import (
     attempts,
     exports,
@@ -77,6 +78,7 @@ class LedgerReader:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @patient
     async def count_jobs(
         self, scopes: Sequence[Scope] | None = None, *, profile: str | None = None
     ) -> dict[JobState, int]:

@@ -57,7 +57,7 @@ async def _create(database: Database) -> str:
 @asynccontextmanager
 async def _alone(database: Database) -> AsyncIterator[AsyncConnection]:
     """A transaction in which no other process makes or moves tables."""
-    async with database.write() as connection:
+    async with database.overhaul() as connection:
         if not database.is_sqlite:  # where every writer is alone
             await connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
         yield connection

@@ -71,12 +71,11 @@ def write_settlements(
     Each attempt is settled once, however often its settlement is written. An answer that came
     too late is paid for all the same: it is kept for whoever asks next.
     """
-    kept = [s for s in settlements if s.job.id in held]
-    late = _leave_out_settled(
-        connection,
-        [s for s in settlements if s.job.id not in held and s.attempt_id is not None],
-    )
-    paid = [s for s in kept if s.attempt_id is not None] + late
+    unsettled = _lock_unsettled(connection, settlements)
+    fresh = [s for s in settlements if s.attempt_id is None or s.attempt_id in unsettled]
+    kept = [s for s in fresh if s.job.id in held]
+    paid = [s for s in fresh if s.attempt_id is not None]
+    late = [s for s in paid if s.job.id not in held]
     answered = [s for s in paid if isinstance(s.outcome, Tagged)]
     _SETTLE_ATTEMPTS.run(connection, [_attempt_values(s) for s in paid])
     rows = sorted((_result_row(s, origin) for s in answered), key=itemgetter("request_key"))
@@ -88,18 +87,16 @@ def write_settlements(
     _ADD_SPENDS.run(connection, [_spend_values(s) for s in late])
 
 
-def _leave_out_settled(
-    connection: Connection, settlements: Sequence[Settlement]
-) -> list[Settlement]:
-    unsettled = _LOCK_UNSETTLED.run(connection, [s.attempt_id for s in settlements])
-    found = {row.id for row in unsettled}
-    return [s for s in settlements if s.attempt_id in found]
+def _lock_unsettled(connection: Connection, settlements: Sequence[Settlement]) -> AbstractSet[int]:
+    ids = [s.attempt_id for s in settlements if s.attempt_id is not None]
+    return {id_ for (id_,) in _LOCK_UNSETTLED.run(connection, ids)}
 
 
 _LOCK_UNSETTLED = Lookup(
     lambda among: (
         select(attempts.c.id)
         .where(among(attempts.c.id), attempts.c.state != literal_column("'settled'"))
+        .order_by(attempts.c.id)
         .with_for_update()
     )
 )
@@ -269,7 +266,10 @@ def _job_values(settlement: Settlement, answers: Mapping[bytes, int]) -> dict[st
             int(outcome.not_before.timestamp() * 1000) if isinstance(outcome, Deferred) else 0
         ),
         "new_cause": None if isinstance(outcome, Tagged | Reused) else outcome.cause,
-        "new_message": None if isinstance(outcome, Tagged | Reused) else outcome.message,
+        # Postgres takes no NUL in a text, and a server may say anything
+        "new_message": (
+            None if isinstance(outcome, Tagged | Reused) else outcome.message.replace("\0", "")
+        ),
         "new_review": settlement.review if is_answered else None,
         "new_result_id": _find_result(settlement, answers),
         "is_put_off": is_put_off,

@@ -1,12 +1,13 @@
 """Attempts open before their request is sent; outcome, usage and cost settle together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from operator import itemgetter
 from typing import Any, TypeAlias
 
 import anyio
+import anyio.to_thread
 from sqlalchemy import Connection, bindparam, literal_column, select
 
 from pipeline.domain.jobs import (
@@ -132,13 +133,21 @@ class Settler:
                 self._spool.put(settlement, self._origin)
             raise
 
-    async def prepare(self) -> int:
-        """Take room for the spool, settle what earlier runs left in theirs; return how many.
+    async def prepare(self) -> None:
+        """Take room for the spool.
 
         Raises:
-            EnvironmentFault: a spool cannot be written or read, or the ledger is away.
+            EnvironmentFault: it cannot be written.
         """
-        self._spool.open()
+        await anyio.to_thread.run_sync(self._spool.open)
+
+    @patient
+    async def replay_spools(self) -> int:
+        """Settle what runs that are over left in their spools; return how many answers.
+
+        Raises:
+            EnvironmentFault: the ledger is away.
+        """
         return await replay(self._spool.path.parent, self._database)
 
     def hurry(self) -> None:
@@ -221,9 +230,9 @@ class Settler:
 
     def _settle(self, connection: Connection, settlements: Sequence[Settlement]) -> set[int]:
         """Write them; return the jobs that these settlements brought to where they are."""
-        found = _FIND_JOBS.run(connection, [s.job.id for s in settlements])
+        found = _LOCK_JOBS.run(connection, [s.job.id for s in settlements])
         rows = {row.id: row for row in found}
-        held = {id_ for id_, row in rows.items() if self._is_ours(row)}
+        held = {s.job.id for s in settlements if s.job.id in rows and self._holds(s, rows)}
         write_settlements(connection, settlements, held, self._origin)
         # a commit whose confirmation was lost with the connection is written a second time
         written = {
@@ -233,8 +242,11 @@ class Settler:
         }
         return held | written
 
-    def _is_ours(self, job: Any) -> bool:
-        return bool(job.state == JobState.LEASED and job.run_id == self._run)
+    def _holds(self, settlement: Settlement, rows: Mapping[int, Any]) -> bool:
+        """Whether the lease is still ours, and for the picture that was asked about."""
+        row, image = rows[settlement.job.id], settlement.job.image
+        is_leased = row.state == JobState.LEASED and row.run_id == self._run
+        return is_leased and (row.size, row.version) == (image.size, image.version)
 
 
 def _is_written(settlement: Settlement, job: Any) -> bool:
@@ -277,8 +289,15 @@ _OPENED = (
 _OPEN_ATTEMPTS = Insertion(attempts, _OPENED)
 _FIND_OPEN = Lookup(lambda among: select(attempts.c.id).where(among(attempts.c.id)))
 
-_FIND_JOBS = Lookup(
-    lambda among: select(jobs.c.id, jobs.c.state, jobs.c.run_id, jobs.c.result_id).where(
-        among(jobs.c.id)
+_LOCK_JOBS = Lookup(
+    lambda among: (
+        select(
+            jobs.c.id, jobs.c.state, jobs.c.run_id, jobs.c.result_id,
+            images.c.size, images.c.version,
+        )
+        .join(images, images.c.id == jobs.c.image_id)
+        .where(among(jobs.c.id))
+        .order_by(jobs.c.id)
+        .with_for_update(of=jobs)
     )
-)
+)  # fmt: skip

@@ -2,9 +2,9 @@
 
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -16,10 +16,11 @@ from sqlalchemy import select
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pipeline.domain.errors import EnvironmentFault
+from pipeline.domain.errors import EnvironmentFault, LedgerAway
 from pipeline.domain.images import ImageInfo
 from pipeline.domain.jobs import AttemptId, ClaimedJob, ReviewState, RunId
 from pipeline.domain.outcomes import Deferred, Failed, Tagged
+from pipeline.file_lock import try_lock
 from pipeline.ledger.database import Database, among, name_ledger
 from pipeline.ledger.settlement import Origin, Settlement, write_settlements
 from pipeline.ledger.tables import attempts, images, job_is_pending, jobs, runs
@@ -27,6 +28,7 @@ from pipeline.ledger.tables import attempts, images, job_is_pending, jobs, runs
 _log = logging.getLogger(__name__)
 
 _SUFFIX: Final = ".spool"
+_NAME: Final = re.compile(rf"run-(\d+){re.escape(_SUFFIX)}")
 _PAID_KINDS: Final = {kind.__name__: kind for kind in (Tagged, Failed, Deferred)}
 
 
@@ -64,8 +66,9 @@ class Spool:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.exists():
-                _set_aside(self.path)
+                _set_aside(self.path, "it is in the way of this run's own")
             self._file = self.path.open("wb")
+            try_lock(self._file.fileno())
             self._file.write(bytes(self._reserved_bytes))
             self._sync()
             self._file.seek(0)
@@ -123,69 +126,82 @@ class Spool:
 _Entry: TypeAlias = tuple[Settlement, Origin]
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """What one file holds."""
-
-    path: Path
-    run: RunId
-    settlements: Sequence[_Entry]
-
-
 async def replay(folder: Path, database: Database) -> int:
-    """Settle what waits from runs that have ended; return how many paid answers came home.
+    """Settle what waits from runs that are over; return how many paid answers came home.
 
-    Each is settled once, however often a file is replayed. A file that is not of this ledger,
-    which may have been made anew since, is set aside.
+    Each is settled once, however often a file is replayed. A file that cannot be used is set
+    aside, and told of: it is damaged, or of another ledger, which may have been made anew.
 
     Raises:
-        EnvironmentFault: a file cannot be read, or the ledger is away again.
+        LedgerAway: the ledger is away again; the file stays.
     """
     replayed = 0
-    for waiting in _read_folder(folder):
-        async with database.write() as connection:
-            if not await _is_over(connection, waiting.run):
-                continue
-            known = await _find_known(connection, waiting)
-            unsettled = [s for s in waiting.settlements if known.get(s[0].attempt_id) is False]
-            await _settle(connection, unsettled)
-        replayed += len(unsettled)
-        _dispose(waiting, is_ours=bool(known))
+    for run, path in _find_spools(folder):
+        replayed += await _replay_file(path, run, database)
     return replayed
 
 
-async def _settle(connection: AsyncConnection, waiting: Sequence[_Entry]) -> None:
-    for origin in {origin for _, origin in waiting}:
-        settlements = [settlement for settlement, asked in waiting if asked == origin]
+def _find_spools(folder: Path) -> list[tuple[RunId, Path]]:
+    names = ((_NAME.fullmatch(path.name), path) for path in folder.glob("run-*"))
+    return sorted((RunId(int(name[1])), path) for name, path in names if name)
+
+
+async def _replay_file(path: Path, run: RunId, database: Database) -> int:
+    try:
+        async with database.write() as connection:
+            if not await _is_over(connection, run):
+                return 0
+            entries = _read_file(path)
+            known = await _find_known(connection, entries)
+            unsettled = [entry for entry in entries if known.get(entry[0].attempt_id) is False]
+            await _settle(connection, unsettled)
+    except (_InUse, LedgerAway, FileNotFoundError) as reason:
+        if isinstance(reason, LedgerAway):
+            raise
+        return 0
+    except (EnvironmentFault, ValueError, KeyError, TypeError) as fault:
+        _set_aside(path, str(fault))
+        return 0
+    _dispose(path, is_ours=bool(known) or not entries)
+    return len(unsettled)
+
+
+def _dispose(path: Path, *, is_ours: bool) -> None:
+    if is_ours:
+        path.unlink(missing_ok=True)
+    else:
+        _set_aside(path, "this ledger knows nothing of it")
+
+
+async def _settle(connection: AsyncConnection, entries: Sequence[_Entry]) -> None:
+    for origin in {origin for _, origin in entries}:
+        settlements = [settlement for settlement, asked in entries if asked == origin]
         held = await _hold_unchanged(connection, settlements, origin)
         await connection.run_sync(write_settlements, settlements, held, origin)
 
 
-def _dispose(waiting: _Waiting, *, is_ours: bool) -> None:
-    if is_ours or not waiting.settlements:
-        waiting.path.unlink(missing_ok=True)
-    else:
-        _set_aside(waiting.path)
-
-
-def _set_aside(path: Path) -> None:
-    aside = path.with_suffix(".foreign")
+def _set_aside(path: Path, why: str) -> None:
+    aside = path.with_suffix(".aside")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = path.with_suffix(f".aside{number}")
     path.replace(aside)
-    _log.warning("spool.foreign", extra={"kept_as": str(aside)})
+    _log.warning("spool.set_aside", extra={"kept_as": str(aside), "why": why})
 
 
-def _read_folder(folder: Path) -> list[_Waiting]:
-    try:
-        return [_read_file(path) for path in sorted(folder.glob(f"run-*{_SUFFIX}"))]
-    except OSError as error:
-        raise EnvironmentFault(f"cannot read {error.filename}: {error.strerror}") from error
+class _InUse(Exception):
+    """A process that lives writes to the file, whatever the ledger thinks of its run."""
 
 
-def _read_file(path: Path) -> _Waiting:
+def _read_file(path: Path) -> list[_Entry]:
+    with path.open("rb") as file:
+        if not try_lock(file.fileno()):
+            raise _InUse
+        text = file.read()
     # behind the last whole line is room that was never used, or a line cut by a kill
-    lines = path.read_bytes().partition(b"\0")[0].split(b"\n")[:-1]
-    run = RunId(int(path.name.removeprefix("run-").removesuffix(_SUFFIX)))
-    return _Waiting(path, run, [_parse(orjson.loads(line)) for line in lines])
+    lines = text.partition(b"\0")[0].split(b"\n")[:-1]
+    return [_parse(orjson.loads(line)) for line in lines]
 
 
 def _parse(line: Mapping[str, Any]) -> _Entry:
@@ -215,17 +231,17 @@ async def _is_over(connection: AsyncConnection, run: RunId) -> bool:
 
 
 async def _find_known(
-    connection: AsyncConnection, waiting: _Waiting
+    connection: AsyncConnection, entries: Sequence[_Entry]
 ) -> dict[AttemptId | None, bool]:
     """Which attempts this ledger has on record, and whether each is settled."""
-    ids = [settlement.attempt_id for settlement, _ in waiting.settlements]
+    ids = [settlement.attempt_id for settlement, _ in entries]
     query = select(attempts.c.id, attempts.c.request_key, attempts.c.state).where(
         among(connection, attempts.c.id, ids)
     )
     rows = {row.id: row for row in await connection.execute(query.with_for_update())}
     return {
         settlement.attempt_id: rows[settlement.attempt_id].state == "settled"
-        for settlement, _ in waiting.settlements
+        for settlement, _ in entries
         if settlement.attempt_id in rows
         and rows[settlement.attempt_id].request_key == settlement.request_key
     }

@@ -1,21 +1,25 @@
 """Paid answers outlive a ledger that stays away: they wait in the spool and are settled once."""
 
+import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from databases import KINDS, open_database
 from ledgers import NOW, Desk, make_ref, make_tagged, make_version, open_desk
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 
-from pipeline.domain.errors import EnvironmentFault, LedgerAway
+from pipeline.domain.errors import EnvironmentFault, LedgerAway, LedgerStaysAway
 from pipeline.domain.jobs import ClaimedJob, ReviewState, RunId
 from pipeline.domain.outcomes import Cause, Deferred, Failed, Outcome
 from pipeline.ledger.database import Database
+from pipeline.ledger.patience import Patience
 from pipeline.ledger.runs import RunState
 from pipeline.ledger.spool import Spool, replay
 from pipeline.ledger.tables import attempts, jobs, results, runs
@@ -49,6 +53,7 @@ def away(database: Database) -> Iterator[None]:
         yield
     finally:
         database.transact = transact  # type: ignore[method-assign]
+        database.patience = Patience(0)  # the old one has given up
 
 
 async def strand(
@@ -182,8 +187,8 @@ async def test_a_spool_of_another_ledger_is_set_aside(
         async with open_desk(anew) as desk:
             await desk.runs.close(desk.run, RunState.FINISHED, {}, now_ms=NOW)
         assert await replay(spool, anew) == 0
-    assert path.with_suffix(".foreign").exists()
-    path.with_suffix(".foreign").rename(path)
+    assert path.with_suffix(".aside").exists()
+    path.with_suffix(".aside").rename(path)
     assert await replay(spool, database) == 1
 
 
@@ -199,6 +204,25 @@ async def test_a_line_that_a_kill_cut_is_ignored(database: Database, spool: Path
     whole = path.read_bytes().partition(b"\0")[0]
     path.write_bytes(whole[:-20] + bytes(500))
     assert await replay(spool, database) == 1
+
+
+async def test_a_damaged_spool_is_set_aside_and_no_start_fails_for_it(
+    database: Database, spool: Path
+) -> None:
+    [path] = await strand(database, spool, make_tagged())
+    path.write_bytes(b'{"kind": "Tag\n' + path.read_bytes())
+    assert await replay(spool, database) == 0
+    assert find_files(spool) == [path.with_suffix(".aside")]
+
+
+async def test_a_spool_that_a_frozen_process_still_has_open_is_left_to_it(
+    database: Database, spool: Path
+) -> None:
+    async with open_desk(database, spool=spool) as frozen:
+        async with open_desk(database) as other:
+            await _declare_dead(other, frozen, 0)
+        assert await replay(spool, database) == 0
+        assert [path.name for path in find_files(spool)] == [f"run-{frozen.run}.spool"]
 
 
 def test_a_spool_that_cannot_be_made_is_told_of(tmp_path: Path) -> None:
@@ -239,12 +263,62 @@ async def test_an_attempt_whose_confirmation_was_lost_is_still_open(database: Da
         assert await read_cost(database) == 1_000
 
 
+async def test_a_put_off_job_that_is_claimed_again_before_the_repeat_is_left_alone(
+    database: Database,
+) -> None:
+    async with open_desk(database) as desk:
+        await desk.record(make_ref("a"))
+        [job] = await desk.claim()
+        admission = await desk.open(job, b"key 1")
+        write = desk.settler._write
+
+        async def claim_between(group: Any) -> Any:
+            await write(group)
+            assert len(await desk.claim()) == 1
+            return await write(group)
+
+        desk.settler._clerk._write_group = claim_between
+        at_once = datetime.fromtimestamp(0, UTC)
+        spend = make_tagged().spend
+        outcome = Deferred(cause=Cause.TIMEOUT, message="?", not_before=at_once, spend=spend)
+        await settle(desk, job, admission, outcome)
+        assert await desk.states() == {"leased": 1}
+        assert await read_cost(database) == 1_000
+        await desk.queue.release(now_ms=NOW)
+
+
+async def test_an_answer_about_the_old_picture_does_not_settle_the_new_one(
+    database: Database,
+) -> None:
+    async with open_desk(database) as desk:
+        await desk.record(make_ref("a"))
+        [old] = await desk.claim()
+        about_old = await desk.open(old, b"key 1")
+        await desk.record(make_ref("a", version="2"))
+        [new] = await desk.claim()
+        about_new = await desk.open(new, b"key 2")
+        assert not await settle(desk, old, about_old, make_tagged("the old one"))
+        given = {"outcome": make_tagged("the new one"), "attempt_id": about_new.attempt_id}
+        assert await desk.settle(new, **given, request_key=b"key 2")
+        [rows] = [rows async for rows in desk.reader.stream_rows(["done"], None)]
+    assert [row.answer for row in rows] == ['{"title":"the new one"}']
+    assert await read_cost(database) == 2_000
+
+
+async def test_a_message_that_no_database_takes_is_settled(database: Database) -> None:
+    async with open_desk(database) as desk:
+        await desk.record(make_ref("a"))
+        [job] = await desk.claim()
+        admission = await desk.open(job, b"key 1")
+        assert await settle(desk, job, admission, Failed(cause=Cause.REFUSED, message="n\0o"))
+
+
 async def test_a_late_answer_is_paid_for_by_its_image(database: Database) -> None:
     async with open_desk(database) as slow, open_desk(database) as other:
         await slow.record(make_ref("a"))
         [job] = await slow.claim()
         admission = await slow.open(job, b"key 1")
-        await _declare_dead(other, slow)
+        await _declare_dead(other, slow, 1)
         [again] = await other.claim()
         second = await other.open(again, b"key 1")
         assert await settle(other, again, second, make_tagged())
@@ -253,9 +327,46 @@ async def test_a_late_answer_is_paid_for_by_its_image(database: Database) -> Non
         assert [(row.answer, row.cost_nanos) for row in rows] == [('{"title":"a mug"}', 2_000)]
 
 
-async def _declare_dead(judge: Desk, dead: Desk) -> None:
+async def _declare_dead(judge: Desk, dead: Desk, jobs_held: int) -> None:
     async with judge.database.write() as connection:
         await connection.execute(
             update(runs).where(runs.c.id == dead.run).values(host="elsewhere", lease_until=0)
         )
-    assert await judge.queue.reclaim_dead(now_ms=NOW) == 1
+    assert await judge.queue.reclaim_dead(now_ms=NOW) == jobs_held
+
+
+async def test_a_server_that_is_frozen_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing on the way tells that it is gone, as when its host was lost."""
+    monkeypatch.setattr("pipeline.ledger.database._COMMAND_TIMEOUT_SECONDS", 1.0)
+    spool = tmp_path / "spool"
+    async with open_database("postgres", tmp_path) as database:
+        async with open_desk(database, spool=spool) as desk:
+            await desk.record(make_ref("a"))
+            [job] = await desk.claim()
+            admission = await desk.open(job, b"key 1")
+            async with frozen_server(database):
+                with anyio.fail_after(30), pytest.raises(LedgerStaysAway):
+                    await settle(desk, job, admission, make_tagged())
+            assert desk.settler.describe_spool().startswith("; 1 answer")
+        database.patience = Patience(0)
+        async with database.write() as connection:
+            await connection.execute(update(runs).values(ended_at=NOW))
+            await connection.execute(update(jobs).values(state="pending", run_id=None))
+        assert await replay(spool, database) == 1
+
+
+@asynccontextmanager
+async def frozen_server(database: Database) -> AsyncIterator[None]:
+    """The server's processes that serve us stand still."""
+    others = text("SELECT pid FROM pg_stat_activity WHERE datname = current_database()")
+    async with database.read() as connection:
+        backends = list((await connection.execute(others)).scalars())
+    for backend in backends:
+        os.kill(backend, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for backend in backends:
+            os.kill(backend, signal.SIGCONT)

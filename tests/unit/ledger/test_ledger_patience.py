@@ -66,10 +66,38 @@ async def test_one_outage_is_waited_out_once_by_all() -> None:
     assert len(outcomes) == 20
 
 
-async def test_without_patience_the_first_fault_is_told_as_it_is() -> None:
-    with pytest.raises(LedgerAway, match=r"database is locked$") as caught:
-        await Patience(0).insist(Absent(1))
-    assert not isinstance(caught.value, LedgerStaysAway)
+async def test_without_patience_the_first_fault_pauses() -> None:
+    work = Absent(1)
+    with pytest.raises(LedgerStaysAway, match="database is locked"):
+        await Patience(0).insist(work)
+    assert work.tries == 1
+
+
+async def test_reads_that_work_do_not_hide_writes_that_do_not() -> None:
+    patience, is_over = Patience(0.4), anyio.Event()
+
+    async def read() -> None:
+        while not is_over.is_set():
+            patience.note_presence(is_writing=False)
+            await anyio.sleep(0.05)
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as both:
+            both.start_soon(read)
+            try:
+                await patience.insist(Absent(1_000))
+            except LedgerStaysAway as fault:
+                told = str(fault)
+            is_over.set()
+    assert "database is locked" in told
+
+
+async def test_what_is_written_ends_an_outage() -> None:
+    patience = Patience(0.3)
+    for _ in range(4):  # each alone is within the patience
+        await patience.insist(Absent(1))
+        await anyio.sleep(0.1)
+        patience.note_presence(is_writing=True)
 
 
 async def test_a_fault_that_waiting_cannot_mend_is_raised_at_once() -> None:
@@ -80,14 +108,18 @@ async def test_a_fault_that_waiting_cannot_mend_is_raised_at_once() -> None:
 
 
 async def test_an_outage_is_told_of_and_its_end_too(caplog: pytest.LogCaptureFixture) -> None:
+    patience = Patience(60)
     with caplog.at_level(logging.WARNING):
-        await Patience(60).insist(Absent(3))
+        await patience.insist(Absent(3))
+        patience.note_presence(is_writing=True)
     assert [record.message for record in caplog.records] == ["ledger.away", "ledger.back"]
 
 
 async def test_one_failure_alone_is_not_worth_telling(caplog: pytest.LogCaptureFixture) -> None:
+    patience = Patience(60)
     with caplog.at_level(logging.WARNING):
-        await Patience(60).insist(Absent(1))
+        await patience.insist(Absent(1))
+        patience.note_presence(is_writing=True)
     assert caplog.records == []
 
 
