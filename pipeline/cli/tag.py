@@ -73,7 +73,8 @@ def tag(  # noqa: PLR0913  one for each group of options
 
     Exit codes: 0 all done; 1 a fault of the machine, an export that could not be written, or
     a bug; 2 usage or configuration; 3 finished, but some images of these paths have failed;
-    4 paused (budget, credit, key, model), run the same command to go on; 130 interrupted.
+    4 paused (budget, credit, key, model, ledger), run the same command to go on;
+    130 interrupted.
     """
     from datetime import UTC, datetime
 

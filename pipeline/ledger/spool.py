@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -54,6 +55,7 @@ class Spool:
         self.path = folder / f"run-{run}{_SUFFIX}"
         self._reserved_bytes = reserved_bytes
         self._file: BinaryIO | None = None
+        self._has_made_folder = False
         self.count = 0
         """Settlements that wait in it."""
 
@@ -64,6 +66,7 @@ class Spool:
             EnvironmentFault: the folder cannot be written.
         """
         try:
+            self._has_made_folder = not self.path.parent.exists()
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.exists():
                 _set_aside(self.path, "it is in the way of this run's own")
@@ -116,6 +119,9 @@ class Spool:
         self._file = None
         if not self.count:
             self.path.unlink(missing_ok=True)
+            if self._has_made_folder:
+                with suppress(OSError):  # somebody else's file is in it
+                    self.path.parent.rmdir()
 
     def _sync(self) -> None:
         if self._file is not None:
