@@ -275,10 +275,11 @@ class JobQueue:
     ) -> list[ClaimedJob]:
         """Claim from where the last claim ended."""
         walk, reached = self._walk, dict[Lane, Position]()
+        lanes = list(line.lanes(scopes, is_turn_of_due=walk.is_turn_of_due(now_ms)))
 
         def claim(connection: Connection) -> list[ClaimedJob]:
             leased: list[Any] = []
-            for lane in line.lanes(scopes):
+            for lane in lanes:
                 room = limit - len(leased)
                 after = walk.reached.get(lane)
                 found = self._lease(

@@ -9,10 +9,11 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, s
 
 from pipeline.ledger.catalogue import Assignment, Scope
 from pipeline.ledger.database import AnyConnection
-from pipeline.ledger.selection import EVERYTHING, Selection, lies_in, waits_for
+from pipeline.ledger.selection import Selection, lies_in, waits_for
 from pipeline.ledger.tables import images, job_is_pending, jobs
 
 _REWIND_MS: Final = 10_000
+_LOOK_FOR_DUE_MS: Final = 250
 _LAST_ID: Final = 2**62
 
 Position: TypeAlias = tuple[int, int]
@@ -47,13 +48,25 @@ class Lane:
 class Walk:
     """How far the claims of a run have come.
 
-    Where only some of the waiting jobs are wanted, finding them means passing over the others.
-    Each is passed over once: a claim goes on behind the last one. What comes to wait behind
-    it is found when the walk begins anew.
+    Where only some of the waiting jobs are wanted, finding them means passing over the others;
+    and an index of Postgres keeps what was claimed until it is vacuumed. Each is passed over
+    once: a claim goes on behind the last one. What comes to wait behind it is found when the
+    walk begins anew.
     """
 
     reached: dict[Lane, Position] = field(default_factory=dict)
     _began_ms: int | None = None
+    _looked_for_due_ms: int = 0
+
+    def is_turn_of_due(self, now_ms: int) -> bool:
+        """Whether what is to be tried again goes first this time.
+
+        Else all of it would be left for the end; but each look costs a statement.
+        """
+        if abs(now_ms - self._looked_for_due_ms) < _LOOK_FOR_DUE_MS:
+            return False
+        self._looked_for_due_ms = now_ms
+        return True
 
     def note(self, reached: Mapping[Lane, Position], now_ms: int) -> None:
         """A claim at ``now_ms`` has come this far."""
@@ -77,19 +90,13 @@ class Line:
     assignment: Assignment
     selection: Selection
 
-    def lanes(self, scopes: Sequence[Scope]) -> Iterator[Lane]:
+    def lanes(self, scopes: Sequence[Scope], *, is_turn_of_due: bool) -> Iterator[Lane]:
         """All lanes, in the order in which they are to be claimed from."""
+        order = (Stretch.FRESH, Stretch.DUE)
         for scope in scopes:
-            if self._is_sieve(scope):
-                yield Lane(scope, Stretch.FRESH)
-                yield Lane(scope, Stretch.DUE)
-            else:
-                yield Lane(scope, Stretch.NEAR)
-
-    def _is_sieve(self, scope: Scope) -> bool:
-        """Whether there are jobs to pass over: no index leads straight to the wanted ones."""
-        is_part = not scope.is_whole_library and not scope.is_single
-        return is_part or self.selection != EVERYTHING
+            stretches = order[::-1] if is_turn_of_due else order
+            for stretch in (Stretch.NEAR,) if scope.is_single else stretches:
+                yield Lane(scope, stretch)
 
     def select(
         self, connection: AnyConnection, scope: Scope, *columns: ColumnElement[Any]

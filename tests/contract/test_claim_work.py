@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ledgers import NOW, Desk, make_ref, open_desk, open_sqlite
+from sqlalchemy import Connection
 
 pytestmark = pytest.mark.anyio
 
@@ -38,11 +40,14 @@ async def open_part(
             desk.scopes = await desk.catalogue.open_scopes(("/photos/part/",), is_single=False)
         desk.choose(**wanted)
         meter = Meter()
-        async with database.write() as connection:
-            raw = (await connection.get_raw_connection()).driver_connection
-            await raw.set_progress_handler(meter, 1)
+        await database.transact(partial(watch, meter))
         yield desk, meter
         await desk.queue.release(now_ms=NOW)
+
+
+def watch(meter: Meter, connection: Connection) -> None:
+    raw: Any = connection.connection.driver_connection
+    raw.set_progress_handler(meter, 1)
 
 
 async def claim_all(desk: Desk) -> int:
@@ -61,6 +66,7 @@ async def test_all_claims_together_pass_over_each_waiting_image_once(
         async with open_part(tmp_path / str(count), count, wanted) as (desk, meter):
             assert await claim_all(desk) == count // EVERY
             steps.append(meter.steps)
+    assert steps[0] > FEW  # that is, they were counted
     # four times the images: sixteen times the work if each claim began at the beginning
     assert steps[1] < 6 * steps[0]
 

@@ -320,6 +320,15 @@ async def test_an_image_put_off_is_claimed_in_its_turn_under_a_selection(desk: D
     assert len(await desk.claim(now_ms=NOW + 2_000)) == 2
 
 
+async def test_what_is_to_be_tried_again_does_not_wait_for_the_end(desk: Desk) -> None:
+    await desk.record(*make_refs(10))
+    [job] = await desk.claim(1)
+    await desk.settle(job, outcome=_put_off(Cause.TIMEOUT, NOW + 1_000))
+    await desk.claim(2)
+    claimed = await desk.claim(2, now_ms=NOW + 1_000)
+    assert job.id in {one.id for one in claimed}
+
+
 async def test_waits_counted_from_a_clock_that_was_ahead_are_over(desk: Desk) -> None:
     await desk.record(*make_refs(2))
     one, _ = await desk.claim()
