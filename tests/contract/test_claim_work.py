@@ -34,8 +34,9 @@ async def open_part(
 ) -> AsyncIterator[tuple[Desk, Meter]]:
     """A run on one folder of a library in which ``count`` images wait."""
     async with open_sqlite(folder) as database, open_desk(database) as desk:
-        folders = ("part" if n % EVERY == 0 else "rest" for n in range(count))
-        await desk.record(*(make_ref(f"{name}/{n:05}") for n, name in enumerate(folders)))
+        for first in range(0, count, EVERY):  # each chunk is stored in the order of its names
+            others = (make_ref(f"rest/{first + n:05}") for n in range(1, EVERY))
+            await desk.record(make_ref(f"part/{first:05}"), *others)
         if not wanted:
             desk.scopes = await desk.catalogue.open_scopes(("/photos/part/",), is_single=False)
         desk.choose(**wanted)
