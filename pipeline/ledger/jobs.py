@@ -1,11 +1,7 @@
 """Jobs change hands: claim, reclaim, put back, mark stale."""
 
-import os
-import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 from operator import itemgetter
-from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -29,6 +25,7 @@ from pipeline.ledger.catalogue import AS_NEW, Assignment, Scope
 from pipeline.ledger.database import Database, among
 from pipeline.ledger.patience import patient
 from pipeline.ledger.prepared import Lookup
+from pipeline.ledger.processes import is_dead
 from pipeline.ledger.selection import EVERYTHING, Selection, lies_in, meets, waits_for
 from pipeline.ledger.tables import (
     attempt_is_open,
@@ -45,39 +42,6 @@ from pipeline.ledger.waiting import Lane, Line, Position, Walk
 
 _LONGEST_LEASE_MS: Final = 900_000
 """A living run may be on record with a time that lies ahead by its lease; longer ones are rare."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessId:
-    """A process that cannot be mistaken for a later one with the same number."""
-
-    host: str
-    pid: int
-    started: str
-
-    @classmethod
-    def current(cls) -> "ProcessId":
-        started, _ = read_process(os.getpid())
-        return cls(host=read_host(), pid=os.getpid(), started=started)
-
-
-def read_host() -> str:
-    """This machine and its process namespace, beyond which a pid means nothing."""
-    try:
-        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"  # noqa: PTH115  no file
-    except OSError:
-        return socket.gethostname()
-
-
-def read_process(pid: int) -> tuple[str, bool]:
-    """Boot id and start tick of a process (empty when it is gone), and whether it is stopped."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return "", False
-    facts = stat.rsplit(")", 1)[1].split()
-    return f"{boot}:{facts[19]}", facts[0] in {"T", "t"}
 
 
 class JobQueue:
@@ -145,7 +109,7 @@ class JobQueue:
         )
         async with self._database.read() as connection:
             others = (await connection.execute(query)).all()
-        dead = [row.id for row in others if row.ended_at is not None or _is_dead(row, now_ms)]
+        dead = [row.id for row in others if row.ended_at is not None or is_dead(row, now_ms)]
         if not dead:
             return 0
         async with self._database.write() as connection:
@@ -358,19 +322,6 @@ async def _give_back(connection: AsyncConnection, dead: Sequence[int], now_ms: i
         .values(state=JobState.PENDING, run_id=None)
     )
     return done.rowcount
-
-
-def _is_dead(row: Any, now_ms: int) -> bool:
-    """On our own host the process table decides: a lease runs out while a laptop sleeps.
-
-    A process that is stopped, or on another host, is known by its lease alone.
-    """
-    if row.host != read_host() or not row.process_started:
-        return bool(row.lease_until < now_ms)
-    started, is_stopped = read_process(row.pid)
-    if started != row.process_started:
-        return True
-    return bool(is_stopped and row.lease_until < now_ms)
 
 
 async def put_back(

@@ -41,9 +41,9 @@ def _jump(schedule: str, looked: Path) -> None:
 
 def _move(host: str) -> None:
     sys.path.insert(0, str(_ROOT))
-    from pipeline.ledger import jobs
+    from pipeline.ledger import processes
 
-    jobs.read_host = lambda: host
+    processes.read_host = lambda: host
 
 
 if "DRILL_JUMPS" in os.environ:
