@@ -204,24 +204,26 @@ class Catalogue:
         Only pairs without a rival count. It is a hint for people: whether the content
         is the same is decided by its hash when it is read.
         """
-        gone, new = images.alias("gone"), images.alias("new")
+        is_gone, is_new = images.c.gone_at == now_ms, images.c.found_in_run == run
         pairs = (
-            select(func.min(gone.c.id).label("gone_id"), func.min(new.c.id).label("new_id"))
-            .join(new, and_(new.c.size == gone.c.size, new.c.version == gone.c.version))
-            .where(gone.c.gone_at == now_ms, new.c.found_in_run == run)
-            .group_by(gone.c.size, gone.c.version)
-            .having(func.count() == 1)
+            select(
+                func.min(case((is_gone, images.c.id))).label("gone_id"),
+                func.min(case((is_new, images.c.id))).label("new_id"),
+            )
+            # no join: without an index for it, each of the one would meet each of the other
+            .where(or_(is_gone, is_new))
+            .group_by(images.c.size, images.c.version)
+            .having(func.count(case((is_gone, 1))) == 1, func.count(case((is_new, 1))) == 1)
+            .subquery("pairs")
         )
-        async with self._database.write() as connection:
-            found = [tuple(row) for row in await connection.execute(pairs)]
-            if found:
-                await connection.execute(
-                    update(images)
-                    .where(images.c.id == bindparam("new_id"))
-                    .values(moved_from=bindparam("gone_id")),
-                    [{"gone_id": gone_id, "new_id": new_id} for gone_id, new_id in found],
-                )
-        return len(found)
+        # a whole library may have been renamed: the database pairs them by itself
+        async with self._database.overhaul() as connection:
+            done = await connection.execute(
+                update(images)
+                .where(images.c.id == pairs.c.new_id)
+                .values(moved_from=pairs.c.gone_id)
+            )
+        return done.rowcount
 
     async def _find_known(self, uris: list[str], profile_id: ProfileId) -> dict[str, _Known]:
         query = select(
