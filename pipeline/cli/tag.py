@@ -71,10 +71,10 @@ def tag(  # noqa: PLR0913  one for each group of options
     Ctrl-C once stops sending and lets the requests under way settle; twice cancels them;
     a third time leaves without writing the exports.
 
-    Exit codes: 0 all done; 1 a fault of the machine, an export that could not be written, or
-    a bug; 2 usage or configuration; 3 finished, but some images of these paths have failed;
-    4 paused (budget, credit, key, model, ledger), run the same command to go on;
-    130 interrupted.
+    Exit codes: 0 all done, but for what a warning names; 1 a fault of the machine, an export
+    that could not be written, or a bug; 2 usage or configuration; 3 finished, but some images of
+    these paths have failed; 4 paused (budget, credit, key, model, ledger), run the same command
+    to go on; 130 interrupted.
     """
     from datetime import UTC, datetime
 
