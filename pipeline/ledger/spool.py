@@ -161,10 +161,10 @@ async def _replay_file(path: Path, run: RunId, database: Database) -> int:
             known = await _find_known(connection, entries)
             unsettled = [entry for entry in entries if known.get(entry[0].attempt_id) is False]
             await _settle(connection, unsettled)
-    except (_InUse, LedgerAway, FileNotFoundError) as reason:
-        if isinstance(reason, LedgerAway):
-            raise
+    except _NotForUs:
         return 0
+    except LedgerAway:
+        raise
     except (EnvironmentFault, ValueError, KeyError, TypeError) as fault:
         _set_aside(path, str(fault))
         return 0
@@ -196,15 +196,24 @@ def _set_aside(path: Path, why: str) -> None:
     _log.warning("spool.set_aside", extra={"kept_as": str(aside), "why": why})
 
 
-class _InUse(Exception):
-    """A process that lives writes to the file, whatever the ledger thinks of its run."""
+class _NotForUs(Exception):
+    """The file is gone, is not ours to read, or is still written to.
+
+    A process that lives may write to it, whatever the ledger thinks of its run.
+    """
 
 
 def _read_file(path: Path) -> list[_Entry]:
-    with path.open("rb") as file:
-        if not try_lock(file.fileno()):
-            raise _InUse
-        text = file.read()
+    try:
+        with path.open("rb") as file:
+            if not try_lock(file.fileno()):
+                raise _NotForUs
+            text = file.read()
+    except FileNotFoundError:
+        raise _NotForUs from None
+    except OSError as error:  # no fault of the ledger, which is what it would be taken for
+        _log.warning("spool.unreadable", extra={"path": str(path), "said": error.strerror})
+        raise _NotForUs from error
     # behind the last whole line is room that was never used, or a line cut by a kill
     lines = text.partition(b"\0")[0].split(b"\n")[:-1]
     return [_parse(orjson.loads(line)) for line in lines]

@@ -219,6 +219,19 @@ async def test_a_damaged_spool_is_set_aside_and_no_start_fails_for_it(
     assert find_files(spool) == [path.with_suffix(".aside")]
 
 
+async def test_a_spool_that_cannot_be_read_stops_no_start(
+    database: Database, spool: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    [path] = await strand(database, spool, make_tagged())
+    path.rename(spool / "kept")
+    path.mkdir()
+    assert await replay(spool, database) == 0
+    assert caplog.records[-1].message == "spool.unreadable"
+    path.rmdir()
+    (spool / "kept").rename(path)
+    assert await replay(spool, database) == 1
+
+
 async def test_a_spool_that_a_frozen_process_still_has_open_is_left_to_it(
     database: Database, spool: Path
 ) -> None:
