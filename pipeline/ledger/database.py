@@ -271,9 +271,9 @@ _ENGINE_LOOKUPS = _Use(
 # of a table looks cheapest, and is kept until the server has gathered statistics.
 _BY_KEYS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 # A process that is frozen in mid-transaction must not hold its locks, nor others wait, for ever.
+_NO_LONGER = {"idle_in_transaction_session_timeout": "10s", "lock_timeout": "30s"}
 # The server cannot tell when it is frozen itself, or cut off: that is for us to notice.
 _COMMAND_TIMEOUT_SECONDS = 40.0
-_NO_LONGER = {"idle_in_transaction_session_timeout": "10s", "lock_timeout": "30s"}
 
 
 class _SqliteThreads:
@@ -333,12 +333,18 @@ def _make_postgres_engine(url: URL, use: _Use) -> AsyncEngine:
         pool_size=use.postgres_connections,
         max_overflow=0,
         pool_timeout=None,
-        connect_args={
-            "timeout": CONNECT_TIMEOUT_SECONDS,
-            "command_timeout": None if use is _ENGINE_READS else _COMMAND_TIMEOUT_SECONDS,
-            "server_settings": _NO_LONGER if use is _ENGINE_READS else {**_NO_LONGER, **_BY_KEYS},
-        },
+        connect_args={"timeout": CONNECT_TIMEOUT_SECONDS, **_postgres_bounds(use)},
     )
+
+
+def _postgres_bounds(use: _Use) -> dict[str, Any]:
+    """Queries for people and exports may take long, and rest between chunks: they lock no rows."""
+    if use is _ENGINE_READS:
+        return {}
+    return {
+        "command_timeout": _COMMAND_TIMEOUT_SECONDS,
+        "server_settings": {**_NO_LONGER, **_BY_KEYS},
+    }
 
 
 def _make_outside_engine(url: URL) -> AsyncEngine:

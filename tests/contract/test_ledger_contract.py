@@ -16,7 +16,7 @@ from ledgers import (
     make_version,
     open_desk,
 )
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from pipeline.domain.jobs import JobState, ReviewState
 from pipeline.domain.outcomes import Cause, Deferred, Failed, Reused, Skipped
@@ -448,3 +448,15 @@ async def _settle_open_attempts(desk: Desk) -> None:
     """Leave nothing open: the fixture checks the ledger's rules afterwards."""
     async with desk.database.write() as connection:
         await connection.execute(update(attempts).values(state="lost", settled_at=NOW))
+
+
+async def test_an_export_that_rests_between_chunks_is_not_ended(tmp_path: Path) -> None:
+    """A slow disk or a laptop asleep: only what holds locks has to hurry."""
+    asked = text("SELECT current_setting('idle_in_transaction_session_timeout')")
+    async with (
+        open_database("postgres", tmp_path) as database,
+        database.read() as reading,
+        database.write() as writing,
+    ):
+        assert await reading.scalar(asked) == "0"
+        assert await writing.scalar(asked) == "10s"
