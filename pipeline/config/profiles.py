@@ -129,6 +129,15 @@ class Profile(Section):
         None, description="Answers less sure than this wait for review; needs `confidence: self`."
     )
 
+    repair: bool = Field(
+        default=False,
+        description="Put an answer that breaks the schema right by one request in words, without sending the picture again.",
+    )
+    more_room: bool = Field(
+        default=True,
+        description="Ask once more, with four times max_output_tokens, when an answer was cut there.",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _check_fields_present(cls, data: Any) -> Any:

@@ -66,6 +66,36 @@ class PreprocessSettings(Section):
     )
 
 
+class EndpointSettings(Section):
+    """A server and key beside the first; both are used, by what each has left."""
+
+    base_url: HttpUrl | None = Field(None, description="Server; unset: the provider's.")
+    api_key_env: str | None = Field(
+        None, description="Environment variable with the key; unset: the provider's."
+    )
+
+
+FallbackCause = Literal["rate", "outage", "refusal", "invalid", "low_confidence", "no_capacity"]
+
+
+class FallbackSettings(Section):
+    """Who is asked when the one before cannot or will not answer."""
+
+    model: str | None = Field(None, description="Model to ask; unset: the provider's.")
+    base_url: HttpUrl | None = Field(None, description="Server; unset: the provider's.")
+    api_key_env: str | None = Field(
+        None, description="Environment variable with the key; unset: the provider's."
+    )
+    service_tier: ServiceTier | None = Field(
+        None, description="Lane to ask for; unset: the provider's."
+    )
+    on: tuple[FallbackCause, ...] = Field(
+        ("outage",),
+        min_length=1,
+        description="What leads here: `rate` (refused as too fast, twice), `outage` (server down or failing to the last try), `refusal` (the model declined, or a filter stopped it), `invalid` (no usable answer to the last try), `low_confidence` (less sure than the profile's review_below), `no_capacity` (flex has no room).",
+    )
+
+
 class ProviderSettings(Section):
     """Who answers."""
 
@@ -95,6 +125,24 @@ class ProviderSettings(Section):
     service_tier: ServiceTier = Field(
         ServiceTier.AUTO, description="Lane to ask for; `auto` sends none and takes the account's."
     )
+    flex_shortage: Literal["wait", "step_up"] = Field(
+        "wait",
+        description="When the flex lane has no room: `wait` and try again, or `step_up` to the default lane at full price.",
+    )
+    require_model: Literal["any", "exact"] = Field(
+        "any",
+        description="`exact`: an answer by another model than the one asked for does not count (a dated snapshot of the same model does). `any`: it counts, is recorded and shown.",
+    )
+    endpoints: tuple[EndpointSettings, ...] = Field(
+        (), description="More servers or keys for the same model, used side by side."
+    )
+    fallback: tuple[FallbackSettings, ...] = Field(
+        (), description="Who is asked instead, in order, each for the causes it allows."
+    )
+    prompt_cache: Literal["auto", "off"] = Field(
+        "auto",
+        description="`auto`: keep the shared words in the server's prompt cache where that is known to save money (OpenAI and Azure); `off`: send nothing about it.",
+    )
     structured_output: Literal["json_schema", "json_object", "none"] = Field(
         "json_schema",
         description="How the schema is asked for; step down for servers without strict schemas. Answers are validated here either way.",
@@ -115,19 +163,59 @@ class ProviderSettings(Section):
             description="Reasoning effort; unset: not sent. Not every model takes every value. Reasoning tokens count against the profile's max_output_tokens.",
         )
     )
-    timeout_s: float = Field(120.0, gt=0, description="Seconds for one whole attempt.")
+    timeout_s: float = Field(
+        120.0, gt=0, description="Seconds for one whole attempt; the flex lane gets at least 900."
+    )
     connect_timeout_s: float = Field(10.0, gt=0, description="Seconds to open a connection.")
+    first_byte_timeout_s: float | None = Field(
+        None, gt=0, description="Seconds until the answer begins; unset: as long as timeout_s."
+    )
+    cut_stragglers: bool = Field(
+        default=True,
+        description="Cancel a request that takes several times as long as nearly all before it, and try again; it may be billed twice. Off: wait for timeout_s. Never in the flex lane.",
+    )
 
 
 class LimitSettings(Section):
     """Ceilings that hold whatever happens."""
 
     max_concurrency: int = Field(64, ge=1, le=10_000, description="Requests in flight at once.")
+    requests_per_minute: float | None = Field(
+        None,
+        gt=0,
+        description="Requests a minute at most, for all runs on this ledger with the same key and model together; unset: what the server's headers allow.",
+    )
+    tokens_per_minute: float | None = Field(
+        None,
+        gt=0,
+        description="Tokens a minute at most, pictures included; unset: what the server's headers allow.",
+    )
+    burst_s: float = Field(
+        1.0,
+        gt=0,
+        le=60,
+        description="Seconds' worth of the two limits above that may be used at once; what the server's headers say of its own limits comes first.",
+    )
     budget_usd: Decimal | None = Field(
         None, ge=0, description="Dollars this run may spend; reaching it pauses the run, resumable."
     )
+    budget_day_usd: Decimal | None = Field(
+        None, ge=0, description="Dollars all runs on this ledger may spend in a day (UTC) together."
+    )
+    budget_month_usd: Decimal | None = Field(
+        None, ge=0, description="Dollars all runs on this ledger may spend in a month (UTC)."
+    )
+    allow_unpriced: bool = Field(
+        default=False,
+        description="Ask a model without a known price although there is a budget: its answers count as nothing.",
+    )
     max_attempts: int = Field(
-        6, ge=1, description="Tries for one image before it counts as failed."
+        6,
+        ge=1,
+        description="Tries for one image before it counts as failed; being refused as too fast is no try.",
+    )
+    retry_for_s: float = Field(
+        86_400.0, gt=0, description="Seconds after its first try that an image may be tried again."
     )
     retry_base_s: float = Field(
         1.0, gt=0, description="Seconds before the first retry; doubles each time, with jitter."

@@ -11,22 +11,30 @@ PipelineError
 ├── AskError                      one request had no usable answer
 │   ├── TransientError            may be tried again
 │   │   ├── RateLimited
+│   │   │   ├── SlowDown          too sudden a rise: slower, and steady for a while
+│   │   │   └── NoCapacity        the cheap lane (flex) has no room now; not billed
 │   │   ├── ProviderUnavailable
+│   │   │   └── Overloaded        too many at once
 │   │   ├── AttemptTimeout
 │   │   ├── TransportError
 │   │   └── InvalidAnswer         billed; a second try often fits the schema
+│   │       ├── NoAnswer          no choice, or no words in it
+│   │       └── BrokenJson        no JSON object, or one that ends too soon
 │   └── TerminalError             concerns this image; do not try again
 │       ├── RequestRejected
 │       ├── ContentRefused        billed
 │       ├── ContentFiltered       billed unless refused before the model ran
-│       └── AnswerCut             billed; max_output_tokens was not enough
+│       ├── AnswerCut             billed; max_output_tokens was not enough
+│       └── ModelSubstituted      billed; another model answered than the one required
 └── RunPaused                     concerns the whole run: stop, tell, fail no image   exit 4
     ├── CredentialsRefused
     ├── CreditExhausted
     ├── ModelUnavailable
     ├── RequestShapeRefused       the server refuses what every request has in common
     ├── AnswersUnusable           nothing that came back so far could be used
+    ├── AnswersTurned             far more useless answers than the run had before
     ├── ServerDown                nobody answers any more
+    ├── RateStuck                 refused for too long with nothing getting through
     └── BudgetExhausted
 
 Errors carry facts, not prose to match on. Every ``AskError`` names its ``Cause``.
@@ -35,7 +43,11 @@ Errors carry facts, not prose to match on. Every ``AskError`` names its ``Cause`
 from typing import ClassVar
 
 from pipeline.domain.outcomes import Cause
+from pipeline.domain.rates import RateReading
 from pipeline.domain.vision import VisionResponse
+
+
+_UNUSABLE = frozenset({Cause.INVALID_ANSWER, Cause.NO_ANSWER, Cause.BROKEN_JSON})
 
 
 class PipelineError(Exception):
@@ -102,6 +114,7 @@ class AskError(PipelineError):
         request_id: str | None = None,
         response: VisionResponse | None = None,
         may_be_billed: bool = False,
+        rates: RateReading | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -112,6 +125,8 @@ class AskError(PipelineError):
         """The billed answer behind the error, if there was one."""
         self.may_be_billed = may_be_billed
         """The request went out and nobody knows what the server made of it."""
+        self.rates = rates
+        """What the refusal said about the limits."""
 
     @property
     def cause(self) -> Cause:
@@ -126,8 +141,22 @@ class RateLimited(TransientError):
     default_cause = Cause.RATE_LIMITED
 
 
+class SlowDown(RateLimited):
+    """The rate rose too suddenly: lower it, then hold it."""
+
+
+class NoCapacity(RateLimited):
+    """The lane asked for (flex) has no room now; nothing was billed."""
+
+    default_cause = Cause.NO_CAPACITY
+
+
 class ProviderUnavailable(TransientError):
     default_cause = Cause.SERVER_ERROR
+
+
+class Overloaded(ProviderUnavailable):
+    """The server says that it has too much to do."""
 
 
 class AttemptTimeout(TransientError):
@@ -140,6 +169,14 @@ class TransportError(TransientError):
 
 class InvalidAnswer(TransientError):
     default_cause = Cause.INVALID_ANSWER
+
+
+class NoAnswer(InvalidAnswer):
+    default_cause = Cause.NO_ANSWER
+
+
+class BrokenJson(InvalidAnswer):
+    default_cause = Cause.BROKEN_JSON
 
 
 class TerminalError(AskError):
@@ -160,6 +197,10 @@ class ContentFiltered(TerminalError):
 
 class AnswerCut(TerminalError):
     default_cause = Cause.LENGTH
+
+
+class ModelSubstituted(TerminalError):
+    default_cause = Cause.SUBSTITUTED
 
 
 class RunPaused(PipelineError):
@@ -188,7 +229,13 @@ class RequestShapeRefused(RunPaused):
 class AnswersUnusable(RunPaused):
     """The first answers were all cut or broke the schema: the rest would be paid in vain."""
 
-    blames = frozenset({Cause.INVALID_ANSWER, Cause.LENGTH, Cause.REJECTED})
+    blames = _UNUSABLE | {Cause.LENGTH, Cause.REJECTED}
+
+
+class AnswersTurned(RunPaused):
+    """Of late, far more answers are useless than before in this run: something changed."""
+
+    blames = _UNUSABLE | {Cause.LENGTH, Cause.REJECTED, Cause.REFUSED, Cause.CONTENT_FILTER}
 
 
 class ServerDown(RunPaused):
@@ -197,5 +244,11 @@ class ServerDown(RunPaused):
     blames = frozenset({Cause.CONNECTION, Cause.TIMEOUT, Cause.SERVER_ERROR})
 
 
+class RateStuck(RunPaused):
+    """The server has refused every request as too fast, for minutes."""
+
+    blames = frozenset({Cause.RATE_LIMITED, Cause.NO_CAPACITY})
+
+
 class BudgetExhausted(RunPaused):
-    """The run's own cap leaves no room for the next request."""
+    """A cap (of the run, the day or the month) leaves no room for the next request."""

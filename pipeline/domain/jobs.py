@@ -62,3 +62,5 @@ class ClaimedJob:
     image: ImageRef
     attempts: int
     """Tries that have already been made and settled."""
+    tried_since_ms: int | None = None
+    """When the first try since it last became pending began; None before it."""

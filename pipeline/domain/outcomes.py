@@ -1,4 +1,4 @@
-"""How an attempt ended: exactly one of Tagged, Reused, Skipped, Deferred, Failed."""
+"""How an attempt ended: exactly one of Tagged, Reused, Skipped, Deferred, Passed, Failed."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,9 +28,14 @@ class Cause(StrEnum):
     CONTENT_FILTER = "content_filter"
     LENGTH = "length"
     INVALID_ANSWER = "invalid_answer"
+    NO_ANSWER = "no_answer"
+    BROKEN_JSON = "broken_json"
+    SUBSTITUTED = "substituted"
+    LOW_CONFIDENCE = "low_confidence"
     # the request
     REJECTED = "rejected"
     RATE_LIMITED = "rate_limited"
+    NO_CAPACITY = "no_capacity"
     SERVER_ERROR = "server_error"
     TIMEOUT = "timeout"
     CONNECTION = "connection"
@@ -55,8 +60,13 @@ CAUSE_HELP: dict[Cause, str] = {
     Cause.CONTENT_FILTER: "the provider's content filter stopped the answer",
     Cause.LENGTH: "the answer was cut at max_output_tokens; raise it in the profile and retry",
     Cause.INVALID_ANSWER: "the answer did not fit the profile's schema, more than once",
+    Cause.NO_ANSWER: "the answer was empty, more than once",
+    Cause.BROKEN_JSON: "the answer was no whole JSON, more than once",
+    Cause.SUBSTITUTED: "another model answered than provider.require_model demands; see the message",
+    Cause.LOW_CONFIDENCE: "the answer was less sure than the profile asks for; another model was asked",
     Cause.REJECTED: "the server refused this one request as malformed; see the message",
-    Cause.RATE_LIMITED: "still rate-limited after max_attempts; lower max_concurrency and retry",
+    Cause.RATE_LIMITED: "still rate-limited after limits.retry_for_s; lower the rate and retry",
+    Cause.NO_CAPACITY: "the flex lane had no room for limits.retry_for_s; see provider.flex_shortage",
     Cause.SERVER_ERROR: "the server failed max_attempts times; retry later",
     Cause.TIMEOUT: "no answer within provider.timeout_s, max_attempts times; retry later",
     Cause.CONNECTION: "the connection failed max_attempts times; check base_url and the network",
@@ -67,6 +77,7 @@ CAUSE_HELP: dict[Cause, str] = {
 }
 
 
+_NOTHING: Final = NanoDollars(0)
 AT_ONCE: Final = datetime.fromtimestamp(0, UTC)
 """When an image is to be tried again that waits for nothing."""
 
@@ -82,6 +93,8 @@ class Spend:
     service_tier: str | None = None
     usage_is_estimated: bool = False
     request_id: str | None = None
+    saved: NanoDollars = _NOTHING
+    """What prompt caching took off the price; negative when writing cost more than reading saved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +133,19 @@ class Deferred:
     not_before: datetime
     spend: Spend | None = None
     counts: bool = True
-    """False when the image is not to blame (a paused run): its tries are not used up."""
+    """False when the image is not to blame (a paused run, the rate): its tries are not used up."""
+    may_be_billed: bool = False
+    """The request went out, its answer was lost: nobody here knows what it cost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passed:
+    """This request is over, its image is not: another request follows at once."""
+
+    cause: Cause
+    message: str
+    spend: Spend | None = None
+    may_be_billed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +155,7 @@ class Failed:
     cause: Cause
     message: str
     spend: Spend | None = None
+    may_be_billed: bool = False
 
 
-Outcome: TypeAlias = Tagged | Reused | Skipped | Deferred | Failed
+Outcome: TypeAlias = Tagged | Reused | Skipped | Deferred | Passed | Failed

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from pipeline.domain.images import PreparedImage
+from pipeline.domain.rates import RateReading
 from pipeline.domain.usage import TokenUsage
 
 Answer: TypeAlias = Mapping[str, Any]
@@ -53,6 +54,19 @@ class FieldQuestion:
     max_items: int | None = None
 
 
+class PromptCaching(StrEnum):
+    """How the words that all requests share are kept by the server."""
+
+    NONE = "none"
+    """Nothing is said: the server does as it likes."""
+    KEYED = "keyed"
+    """A key brings requests with the same words to the same cache; the server finds the rest."""
+    MARKED = "marked"
+    """The end of the shared words is marked, so that no picture is paid for as written."""
+    OFF = "off"
+    """Marked mode without a mark: the shared words are too few to be kept, nothing is written."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """A profile compiled: the same for every image of a run, byte for byte."""
@@ -68,6 +82,18 @@ class Question:
     max_output_tokens: int
     fingerprint: str
     """Hex sha256 over instructions, schema, model, detail, output limit and preprocessing."""
+    caching: PromptCaching = PromptCaching.NONE
+    """No part of the fingerprint: it changes what is paid, not what is answered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repair:
+    """An answer that broke the schema, to be put right without sending the picture again."""
+
+    answer: str
+    """As the model wrote it."""
+    complaint: str
+    """What is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +105,8 @@ class VisionRequest:
     service_tier: ServiceTier = ServiceTier.AUTO
     note: str = ""
     """Words about this image only; put after everything that can be cached."""
+    repair: Repair | None = None
+    """Set: the picture is not sent, the answer is to be put right."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,3 +123,4 @@ class VisionResponse:
     service_tier: str | None = None
     refusal: str | None = None
     request_id: str | None = None
+    rates: RateReading | None = None

@@ -28,6 +28,7 @@ from pipeline.domain.outcomes import (
     Deferred,
     Failed,
     Outcome,
+    Passed,
     Reused,
     Skipped,
     Spend,
@@ -293,6 +294,8 @@ def _state_after(outcome: Outcome) -> JobState:
             return JobState.SKIPPED
         case Deferred():
             return JobState.PENDING
+        case Passed():
+            return JobState.LEASED
         case Failed():
             return JobState.FAILED
         case _:
