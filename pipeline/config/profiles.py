@@ -131,11 +131,11 @@ class Profile(Section):
 
     repair: bool = Field(
         default=False,
-        description="Put an answer that breaks the schema right by one request in words, without sending the picture again.",
+        description="Have an answer that breaks the schema put right, without sending the picture.",
     )
     more_room: bool = Field(
         default=True,
-        description="Ask once more, with four times max_output_tokens, when an answer was cut there.",
+        description="Ask once more with four times max_output_tokens when an answer was cut.",
     )
 
     @model_validator(mode="before")

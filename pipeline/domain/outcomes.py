@@ -62,11 +62,11 @@ CAUSE_HELP: dict[Cause, str] = {
     Cause.INVALID_ANSWER: "the answer did not fit the profile's schema, more than once",
     Cause.NO_ANSWER: "the answer was empty, more than once",
     Cause.BROKEN_JSON: "the answer was no whole JSON, more than once",
-    Cause.SUBSTITUTED: "another model answered than provider.require_model demands; see the message",
-    Cause.LOW_CONFIDENCE: "the answer was less sure than the profile asks for; another model was asked",
+    Cause.SUBSTITUTED: "another model answered than the one asked; see provider.require_model",
+    Cause.LOW_CONFIDENCE: "less sure than the profile asks for; another model was asked",
     Cause.REJECTED: "the server refused this one request as malformed; see the message",
     Cause.RATE_LIMITED: "still rate-limited after limits.retry_for_s; lower the rate and retry",
-    Cause.NO_CAPACITY: "the flex lane had no room for limits.retry_for_s; see provider.flex_shortage",
+    Cause.NO_CAPACITY: "the flex lane had no room for limits.retry_for_s: provider.flex_shortage",
     Cause.SERVER_ERROR: "the server failed max_attempts times; retry later",
     Cause.TIMEOUT: "no answer within provider.timeout_s, max_attempts times; retry later",
     Cause.CONNECTION: "the connection failed max_attempts times; check base_url and the network",
@@ -94,7 +94,7 @@ class Spend:
     usage_is_estimated: bool = False
     request_id: str | None = None
     saved: NanoDollars = _NOTHING
-    """What prompt caching took off the price; negative when writing cost more than reading saved."""
+    """What prompt caching took off the price; negative where writing cost more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
