@@ -12,7 +12,7 @@ from aiohttp import web
 
 from pipeline.config.settings import ProviderSettings
 from pipeline.domain.images import ImageFormat, ImageInfo, PreparedImage
-from pipeline.domain.vision import Detail, Question, ServiceTier, VisionRequest
+from pipeline.domain.vision import Detail, Question, Repair, ServiceTier, VisionRequest
 
 PLANTED_KEY = "sk-planted-7f3c9a2e51b84d06"
 SCHEMA = (
@@ -195,12 +195,14 @@ def make_vision_request(
     image: PreparedImage | None = None,
     tier: ServiceTier = ServiceTier.AUTO,
     note: str = "",
+    repair: Repair | None = None,
 ) -> VisionRequest:
     return VisionRequest(
         question=question or make_question(),
         image=image or make_image(),
         service_tier=tier,
         note=note,
+        repair=repair,
     )
 
 

@@ -139,9 +139,9 @@ class ProviderSettings(Section):
     fallback: tuple[FallbackSettings, ...] = Field(
         (), description="Who is asked instead, in order, each for the causes it allows."
     )
-    prompt_cache: Literal["auto", "off"] = Field(
+    prompt_cache: Literal["auto", "on", "off"] = Field(
         "auto",
-        description="`auto`: keep the shared words in the server's prompt cache where that is known to save money (OpenAI and Azure); `off`: send nothing about it.",
+        description="`auto`: keep the shared words in the server's prompt cache where that is known to save money (OpenAI and Azure); `on`: with any server, such as a gateway in front of these; `off`: send nothing about it.",
     )
     structured_output: Literal["json_schema", "json_object", "none"] = Field(
         "json_schema",

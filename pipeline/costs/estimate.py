@@ -1,14 +1,17 @@
 """What one request will use and cost, before it is sent."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import lru_cache
+
+import orjson
 
 from pipeline.costs.image_tokens import image_tokens
 from pipeline.costs.models import ModelSpec
 from pipeline.costs.prices import price, worst_price
 from pipeline.costs.text_tokens import REQUEST_TOKENS, estimate_text_tokens, most_text_tokens
 from pipeline.domain.usage import NanoDollars, TokenUsage
-from pipeline.domain.vision import FieldQuestion, Question
+from pipeline.domain.vision import Detail, FieldQuestion, PromptCaching, Question
 
 _UNKNOWN_PATCH_SIDE = 28
 """Pixels. Open vision models that see pictures in their own size spend one token per square of 28
@@ -20,6 +23,16 @@ _USUAL_ITEMS = {"many_of": 3, "keywords": 10}
 _FRAME_TOKENS = 3
 """Quotes, colon and comma around one field's name."""
 
+
+REPAIR_TOKENS = 1_000
+"""More than the words around an answer that is to be put right, the complaint included, can have:
+whoever writes them keeps them to as many bytes."""
+
+LEAST_OUTPUT_TOKENS = 16
+"""The lowest output limit that OpenAI's Responses API takes; a lower one is sent as this."""
+
+_REPAIR_WORDS = 150
+"""Expected tokens of those words."""
 
 _NOTHING = NanoDollars(0)
 
@@ -34,7 +47,8 @@ class Estimate:
     max_output_tokens: int = 0
     """The limit that is sent; reasoning tokens count against it."""
     cost: NanoDollars | None = _NOTHING
-    """Expected, nothing cached; None when there is no price (or a part of a sum has none)."""
+    """Expected; None when there is no price (or a part of a sum has none). Where the shared words
+    are marked to be kept they count as cached, as they are for all but the first requests."""
     worst_cost: NanoDollars | None = _NOTHING
     """What the answer cannot exceed: every byte of text a token, output up to its limit."""
 
@@ -70,20 +84,104 @@ def estimate_request(
     Raises:
         TooManyPatches: the service would refuse the picture in this size.
     """
-    picture = _picture_tokens(spec, question, width, height)
-    text, most_text = _fixed_text_tokens(question.instructions, question.schema)
-    inputs = picture + text + estimate_text_tokens(note)
-    most = question.max_output_tokens
-    output = min(expected_output_tokens(question.fields), most)
-    usage = TokenUsage(input=inputs, output=output)
-    worst_input = picture + most_text + most_text_tokens(note)
+    picture = count_picture_tokens(spec, question.detail, width, height)
+    usage = estimate_usage(question, picture, note=note)
+    bound = bound_request(question, picture, note=note)
     return Estimate(
-        input_tokens=inputs,
-        output_tokens=output,
-        max_output_tokens=most,
-        cost=price(spec, usage, tier) if spec else None,
-        worst_cost=_worst(spec, worst_input, most, tier) if spec else None,
+        input_tokens=usage.input,
+        output_tokens=usage.output,
+        max_output_tokens=question.max_output_tokens,
+        cost=price(spec, assume_cached(question, usage), tier) if spec else None,
+        worst_cost=bound.find_worst_cost(spec, (tier,)) if spec else None,
     )
+
+
+def estimate_usage(question: Question, picture_tokens: int, *, note: str = "") -> TokenUsage:
+    """Expected tokens of one question about one picture, nothing cached."""
+    words = estimate_prefix_tokens(question) + estimate_text_tokens(note)
+    return TokenUsage(
+        input=REQUEST_TOKENS + words + picture_tokens,
+        output=min(expected_output_tokens(question.fields), question.max_output_tokens),
+    )
+
+
+def assume_cached(question: Question, usage: TokenUsage) -> TokenUsage:
+    """The same tokens as all but the first requests use them, if the shared words are marked.
+
+    Other ways of caching promise nothing, so nothing is taken off for them.
+    """
+    is_marked = question.caching is PromptCaching.MARKED
+    return replace(usage, cached=estimate_prefix_tokens(question)) if is_marked else usage
+
+
+def estimate_repair_tokens(question: Question, *, output_limit: int) -> int:
+    """Expected input of a request to put right an answer that may be as long as the limit."""
+    return REQUEST_TOKENS + estimate_prefix_tokens(question) + _REPAIR_WORDS + output_limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestBound:
+    """Tokens that one request cannot exceed."""
+
+    shared_tokens: int
+    """Of the words that all requests share: every byte a token."""
+    own_tokens: int
+    """Of what is this request's alone, the picture included."""
+    output_tokens: int
+    writes_shared_only: bool
+    """Whether the server was told to keep nothing but the shared words, or nothing at all."""
+
+    def find_worst_cost(self, spec: ModelSpec, tiers: Iterable[str | None]) -> NanoDollars | None:
+        """What the answer cannot exceed in any of the lanes; None when none of them has a price."""
+        costs = [
+            worst_price(
+                spec,
+                input_tokens=self.shared_tokens + self.own_tokens,
+                output_tokens=self.output_tokens,
+                tier=tier,
+                written_tokens=self.shared_tokens if self.writes_shared_only else None,
+            )
+            for tier in tiers
+        ]
+        return max((cost for cost in costs if cost is not None), default=None)
+
+
+def bound_request(
+    question: Question, picture_tokens: int, *, note: str = "", output_factor: int = 1
+) -> RequestBound:
+    """The most tokens of one question about one picture.
+
+    Args:
+        question: what is asked.
+        picture_tokens: of the picture, as ``count_picture_tokens`` has them.
+        note: words about this picture only.
+        output_factor: how many times the question's output limit is sent.
+    """
+    own = picture_tokens + most_text_tokens(note)
+    return _bound(question, own_tokens=own, output_factor=output_factor)
+
+
+def bound_repair(question: Question, answer: str, *, output_factor: int = 1) -> RequestBound:
+    """The most tokens of a request to put an answer right: the picture is not sent again."""
+    # It is sent as a JSON string, in which what must be escaped takes more bytes.
+    quoted = len(orjson.dumps(answer.encode(errors="replace").decode()))
+    return _bound(question, own_tokens=REPAIR_TOKENS + quoted, output_factor=output_factor)
+
+
+def _bound(question: Question, *, own_tokens: int, output_factor: int) -> RequestBound:
+    most_words = _prefix_tokens(question.instructions, question.schema)[1]
+    most_output = question.max_output_tokens * output_factor
+    return RequestBound(
+        shared_tokens=REQUEST_TOKENS + most_words,
+        own_tokens=own_tokens,
+        output_tokens=max(most_output, LEAST_OUTPUT_TOKENS),
+        writes_shared_only=question.caching in {PromptCaching.MARKED, PromptCaching.OFF},
+    )
+
+
+def estimate_prefix_tokens(question: Question) -> int:
+    """About how many tokens the words have that all requests share and begin with."""
+    return _prefix_tokens(question.instructions, question.schema)[0]
 
 
 @lru_cache(maxsize=16)
@@ -107,22 +205,22 @@ def _value_tokens(field: FieldQuestion) -> int:
 
 
 @lru_cache(maxsize=16)
-def _fixed_text_tokens(instructions: str, schema: bytes) -> tuple[int, int]:
+def _prefix_tokens(instructions: str, schema: bytes) -> tuple[int, int]:
     """Expected and most tokens of the words that are the same for every picture of a run."""
     expected = estimate_text_tokens(instructions) + estimate_text_tokens(schema)
-    most = most_text_tokens(instructions) + most_text_tokens(schema)
-    return REQUEST_TOKENS + expected, REQUEST_TOKENS + most
+    return expected, most_text_tokens(instructions) + most_text_tokens(schema)
 
 
-def _picture_tokens(spec: ModelSpec | None, question: Question, width: int, height: int) -> int:
+def count_picture_tokens(spec: ModelSpec | None, detail: Detail, width: int, height: int) -> int:
+    """Tokens of the picture as it is sent; for an unknown model those of a usual open one.
+
+    Raises:
+        TooManyPatches: the service would refuse the picture in this size.
+    """
     if spec is not None:
-        return image_tokens(spec, question.detail, width, height)
+        return image_tokens(spec, detail, width, height)
     across, down = -(-width // _UNKNOWN_PATCH_SIDE), -(-height // _UNKNOWN_PATCH_SIDE)
     return across * down
-
-
-def _worst(spec: ModelSpec, inputs: int, outputs: int, tier: str | None) -> NanoDollars | None:
-    return worst_price(spec, input_tokens=inputs, output_tokens=outputs, tier=tier)
 
 
 def _add(left: NanoDollars | None, right: NanoDollars | None) -> NanoDollars | None:

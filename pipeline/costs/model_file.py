@@ -10,11 +10,12 @@ from typing import Generic, TypeAlias, TypeVar
 from pipeline.costs.data_file import Node, read_data_file
 from pipeline.costs.rates import LongContext, Prices, Rates
 from pipeline.costs.sizing import PatchRule, PatchSizing, Sizing, TileSizing
-from pipeline.domain.vision import Detail
+from pipeline.domain.vision import Detail, PromptCaching
 
 _T = TypeVar("_T")
 
 _LANES = ("flex", "batch", "priority", "ultrafast")
+_WAYS_OF_CACHING = ("keyed", "marked")
 _PICO_PER_DOLLAR_A_MILLION = 1_000_000
 
 
@@ -54,6 +55,7 @@ class Entry:
     long_context: LongContext | None
     assumed: bool | None
     reasoning: bool | None
+    caching: PromptCaching | None
     retired_on: date | None
     successor: str | None
 
@@ -91,7 +93,7 @@ def _read_entry(node: Node) -> Entry:
     keys = node.fields(
         optional=(
             *("like", "sizing", "multiplier", "prices", "long_context"),
-            *("assumed", "reasoning", "retired_on", "successor"),
+            *("assumed", "reasoning", "caching", "retired_on", "successor"),
         )
     )
     return Entry(
@@ -103,9 +105,14 @@ def _read_entry(node: Node) -> Entry:
         long_context=_read(keys.get("long_context"), _read_long_context),
         assumed=_read(keys.get("assumed"), Node.flag),
         reasoning=_read(keys.get("reasoning"), Node.flag),
+        caching=_read(keys.get("caching"), _read_caching),
         retired_on=_read(keys.get("retired_on"), Node.day),
         successor=_read(keys.get("successor"), Node.text),
     )
+
+
+def _read_caching(node: Node) -> PromptCaching:
+    return PromptCaching(node.choice(_WAYS_OF_CACHING))
 
 
 def _read_family(node: Node) -> Family:

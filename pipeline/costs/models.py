@@ -13,7 +13,7 @@ from pipeline.config.paths import configs_folder
 from pipeline.costs.model_file import Dated, Entry, Family, Rows, pick_row, read_model_file
 from pipeline.costs.rates import LongContext, Prices
 from pipeline.costs.sizing import PatchSizing, Sizing
-from pipeline.domain.vision import Detail
+from pipeline.domain.vision import Detail, PromptCaching
 
 _T = TypeVar("_T")
 
@@ -37,6 +37,8 @@ class ModelSpec:
     """True when the maker has not confirmed what stands here; show it beside every figure."""
     reasons: bool
     """Whether it thinks before it answers, in tokens that count as output."""
+    caching: PromptCaching
+    """How its prompt cache is best used: ``MARKED`` where writing to it is billed."""
     retired_on: date | None
     """Day it is, was or will be shut down; None when no day is announced."""
     successor: str | None
@@ -137,6 +139,7 @@ class _Assembly:
             long_context=_last([e.long_context for e in all_layers]),
             assumed=_last([e.assumed for e in all_layers]) or False,
             reasons=_last([e.reasoning for e in all_layers]) or False,
+            caching=_last([e.caching for e in all_layers]) or PromptCaching.KEYED,
             retired_on=_last([e.retired_on for e in own]),
             successor=_last([e.successor for e in own]),
             sources=tuple(dict.fromkeys(row.source for row in rows if row and row.source)),

@@ -1,5 +1,6 @@
 """Money of one answer, exact, by the lane that answered."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 from pipeline.costs.models import ModelSpec
@@ -33,13 +34,36 @@ def price(spec: ModelSpec, usage: TokenUsage, tier: str | None) -> NanoDollars |
     return _round(input_pico + output_pico)
 
 
+def caching_saving(spec: ModelSpec, usage: TokenUsage, tier: str | None) -> NanoDollars:
+    """What prompt caching took off the price of one answer; negative where writing cost more.
+
+    Nothing when the model has no known price in this lane.
+    """
+    paid = price(spec, usage, tier)
+    plain = price(spec, replace(usage, cached=0, cache_write=0), tier)
+    return NanoDollars(0 if paid is None or plain is None else plain - paid)
+
+
 def worst_price(
-    spec: ModelSpec, *, input_tokens: int, output_tokens: int, tier: str | None
+    spec: ModelSpec,
+    *,
+    input_tokens: int,
+    output_tokens: int,
+    tier: str | None,
+    written_tokens: int | None = None,
 ) -> NanoDollars | None:
-    """The most that so many tokens can cost: nothing cached, or all of it written to the cache."""
+    """The most that so many tokens can cost: nothing cached, or as much written as can be.
+
+    Args:
+        spec: the model.
+        input_tokens: all of them.
+        output_tokens: all of them.
+        tier: the lane that answers.
+        written_tokens: how many may be written to the cache; None: all of the input.
+    """
     plain = TokenUsage(input=input_tokens, output=output_tokens)
-    written = TokenUsage(input=input_tokens, cache_write=input_tokens, output=output_tokens)
-    costs = (price(spec, plain, tier), price(spec, written, tier))
+    most = input_tokens if written_tokens is None else min(written_tokens, input_tokens)
+    costs = (price(spec, plain, tier), price(spec, replace(plain, cache_write=most), tier))
     return max((cost for cost in costs if cost is not None), default=None)
 
 

@@ -18,6 +18,15 @@ _LANE_OF_TIER = {
 }
 
 
+def name_lane(tier: str | None) -> str | None:
+    """The price list's name of a lane; None when the list has no such lane.
+
+    Args:
+        tier: as a server or a setting names it; None, ``auto`` and ``default`` are standard.
+    """
+    return _LANE_OF_TIER.get(tier or "")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
     """Pico-dollars per token in one lane. A dollar per million tokens is 1,000,000 of them."""
@@ -41,12 +50,8 @@ class Prices:
     """Where the row was read, and when."""
 
     def find(self, tier: str | None) -> Rates | None:
-        """Rates of the lane that answered; None when it is unknown or not sold.
-
-        Args:
-            tier: as a server or a setting names it; None, ``auto`` and ``default`` are standard.
-        """
-        lane = _LANE_OF_TIER.get(tier or "")
+        """Rates of the lane that answered (see ``name_lane``); None: unknown or not sold."""
+        lane = name_lane(tier)
         rates: Rates | None = getattr(self, lane) if lane else None
         return rates
 

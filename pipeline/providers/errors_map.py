@@ -11,15 +11,20 @@ from pipeline.domain.errors import (
     CredentialsRefused,
     CreditExhausted,
     ModelUnavailable,
+    NoAnswer,
+    NoCapacity,
+    Overloaded,
     PipelineError,
     ProviderUnavailable,
     RateLimited,
     RequestRejected,
     RequestShapeRefused,
     RunPaused,
+    SlowDown,
     TerminalError,
     TransientError,
 )
+from pipeline.domain.vision import VisionResponse
 from pipeline.providers.complaint import Complaint, read_complaint, read_reported
 
 _MONEY: Final = frozenset(
@@ -30,6 +35,7 @@ _MONEY: Final = frozenset(
         "project_spend_limit_exceeded",
         "organization_usage_limit_exceeded",
         "billing_hard_limit_reached",
+        "billing_not_active",
     }
 )
 _NO_MODEL: Final = frozenset({"model_not_found", "deploymentnotfound"})
@@ -44,7 +50,12 @@ _POLICY: Final = frozenset(
     }
 )
 _BAD_KEY: Final = frozenset({"invalid_api_key", "api_key_invalid"})
-_TOO_FAST: Final = frozenset({"rate_limit_exceeded", "slow_down"})
+_TOO_FAST: Final = frozenset({"rate_limit_exceeded"})
+_TOO_SUDDEN: Final = frozenset({"slow_down"})
+_NO_ROOM: Final = frozenset({"resource_unavailable"})
+_OVERLOADED: Final = frozenset(
+    {"server_is_overloaded", "overloaded_error", "engine_overloaded", "engine_overloaded_error"}
+)
 _IMAGE: Final = frozenset(
     {
         "invalid_image",
@@ -84,16 +95,20 @@ _SHARED_PARAMS: Final = (
     "service_tier",
     "store",
     "stream",
+    "prompt_cache",
 )
 _OUTPUT_LIMITS: Final = frozenset({"max_tokens", "max_completion_tokens"})
 # Parts of the user's message that are the same for every picture.
-_SHARED_ENDINGS: Final = (".detail", ".type", ".role")
+_SHARED_ENDINGS: Final = (".detail", ".type", ".role", ".prompt_cache_breakpoint")
 _MONEY_STATUS: Final = 402
 _KEY_STATUSES: Final = frozenset({401, 403})
 _MODEL_STATUSES: Final = frozenset({400, 403, 404, 422})
 _ADDRESS_STATUSES: Final = frozenset({404, 405, 410})
 _TOO_LARGE_STATUS: Final = 413
 _TOO_MANY_STATUS: Final = 429
+_BUSY_STATUSES: Final = frozenset({503, 529})
+# A gateway gave up waiting: the server behind it may have gone on, and may bill its answer.
+_LATE_GATEWAY_STATUSES: Final = frozenset({504, 524})
 _PASSING_STATUSES: Final = frozenset({408, 409, 425})
 _FIRST_ERROR_STATUS: Final = 400
 _FIRST_SERVER_STATUS: Final = 500
@@ -118,15 +133,38 @@ def _refuses_key(complaint: Complaint) -> bool:
     return complaint.status in _KEY_STATUSES or bool(complaint.labels & _BAD_KEY)
 
 
+def _says(complaint: Complaint, words: str) -> bool:
+    """Match on the message, for the few refusals that OpenAI has no code of their own for."""
+    return words in complaint.message.lower()
+
+
 def _exceeds_token_limit(complaint: Complaint) -> bool:
-    # The one match on words: OpenAI gives this 429 the same code as "too fast", but no wait will
-    # ever make room for a request that is larger than the limit of a whole minute.
-    is_too_large = "request too large" in complaint.message.lower()
-    return complaint.status == _TOO_MANY_STATUS and is_too_large
+    # It has the code of "too fast", but no wait will ever make room for a request that is larger
+    # than the limit of a whole minute.
+    return complaint.status == _TOO_MANY_STATUS and _says(complaint, "request too large")
+
+
+def _is_too_sudden(complaint: Complaint) -> bool:
+    # Until 2026-09 it was a 503 that said "Slow Down".
+    is_said = complaint.status in _BUSY_STATUSES and _says(complaint, "slow down")
+    return is_said or bool(complaint.labels & _TOO_SUDDEN)
+
+
+def _lacks_room(complaint: Complaint) -> bool:
+    is_said = complaint.status == _TOO_MANY_STATUS and _says(complaint, "resource unavailable")
+    return is_said or bool(complaint.labels & _NO_ROOM)
 
 
 def _is_too_fast(complaint: Complaint) -> bool:
     return complaint.status == _TOO_MANY_STATUS or bool(complaint.labels & _TOO_FAST)
+
+
+def _is_overloaded(complaint: Complaint) -> bool:
+    return complaint.status in _BUSY_STATUSES or bool(complaint.labels & _OVERLOADED)
+
+
+def _tells_nothing(complaint: Complaint) -> bool:
+    return complaint.is_reported and complaint.code is None and not complaint.labels
 
 
 def _blames_download(complaint: Complaint) -> bool:
@@ -152,7 +190,7 @@ def _refuses_output_limit(complaint: Complaint) -> bool:
 
 _SHAPE_ADVICE: Final = (
     "Every request carries this: change the provider settings (structured_output, send_detail, "
-    "temperature, reasoning_effort, service_tier) or the profile"
+    "temperature, reasoning_effort, service_tier, prompt_cache) or the profile"
 )
 _RULES: Final = (
     _Rule(
@@ -207,6 +245,12 @@ _RULES: Final = (
         headline="one request exceeds the account's token limit",
         advice="Lower image.max_side or max_output_tokens in the profile",
     ),
+    _Rule(
+        applies=_is_too_sudden,
+        kind=SlowDown,
+        headline="{server} asks for a slower, steadier rate",
+    ),
+    _Rule(applies=_lacks_room, kind=NoCapacity, headline="{server} has no room in this lane"),
     _Rule(applies=_is_too_fast, kind=RateLimited, headline="{server} limits the rate"),
     _Rule(
         applies=lambda complaint: bool(complaint.labels & _IMAGE),
@@ -227,6 +271,12 @@ _RULES: Final = (
         kind=RequestShapeRefused,
         headline="{server} refuses how we ask",
         advice=_SHAPE_ADVICE,
+    ),
+    _Rule(applies=_is_overloaded, kind=Overloaded, headline="{server} is overloaded"),
+    _Rule(
+        applies=_tells_nothing,
+        kind=NoAnswer,
+        headline="{server} sent an error in place of an answer",
     ),
     _Rule(applies=_will_pass, kind=ProviderUnavailable, headline="{server} failed"),
     _Rule(
@@ -269,13 +319,40 @@ def classify(
 
 
 def classify_reported(
-    error: Any, *, request_id: str | None, server: str = "the server"
+    error: Any,
+    *,
+    request_id: str | None,
+    response: VisionResponse | None = None,
+    server: str = "the server",
 ) -> PipelineError:
-    """The same for an ``error`` object inside an answer with HTTP 200."""
-    return _judge(read_reported(error, request_id=request_id), server=server)
+    """The same for an ``error`` object inside an answer with HTTP 200.
+
+    Args:
+        error: of any shape.
+        request_id: from the headers.
+        response: what was billed all the same, where the answer says so.
+        server: base URL or host, for the text.
+    """
+    complaint = read_reported(error, request_id=request_id)
+    return _judge(complaint, server=server, response=response)
 
 
-def _judge(complaint: Complaint, *, server: str) -> PipelineError:
+def keep_billed(response: VisionResponse) -> VisionResponse | None:
+    """What stands beside a fault, if the server says what it used: then it was billed."""
+    return None if response.usage_is_estimated else response
+
+
+def report_no_answer(text: str, response: VisionResponse) -> NoAnswer:
+    """The error for an HTTP 200 without an answer; nobody knows what one without usage cost."""
+    billed = keep_billed(response)
+    return NoAnswer(
+        text, request_id=response.request_id, response=billed, may_be_billed=billed is None
+    )
+
+
+def _judge(
+    complaint: Complaint, *, server: str, response: VisionResponse | None = None
+) -> PipelineError:
     rule = next(rule for rule in _RULES if rule.applies(complaint))
     kind = _heed_server(rule.kind, complaint)
     text = _compose(rule, complaint, server=server)
@@ -287,6 +364,8 @@ def _judge(complaint: Complaint, *, server: str) -> PipelineError:
         code=complaint.code,
         retry_after_seconds=complaint.retry_after_seconds,
         request_id=complaint.request_id,
+        response=response,
+        may_be_billed=complaint.status in _LATE_GATEWAY_STATUSES and response is None,
     )
 
 

@@ -24,6 +24,7 @@ def parse_answer(body: bytes, *, request_id: str | None) -> Any:
         raise TransportError(
             f"the answer is {kind} ({len(body)} bytes); it may have been billed",
             request_id=request_id,
+            may_be_billed=True,
         ) from error
 
 

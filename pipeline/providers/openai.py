@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from pipeline.config.settings import ProviderSettings
-from pipeline.domain.vision import Question, ServiceTier, VisionRequest, VisionResponse
+from pipeline.domain.errors import AskError
+from pipeline.domain.rates import RateReading
+from pipeline.domain.vision import Question, Repair, ServiceTier, VisionRequest, VisionResponse
 from pipeline.providers.complaint import read_request_id
 from pipeline.providers.errors_map import classify
 from pipeline.providers.loose_json import parse_answer
@@ -15,12 +17,15 @@ from pipeline.providers.openai_chat import (
     check_chat_detail,
     frame_chat_request,
     read_chat_answer,
+    write_chat_repair,
 )
 from pipeline.providers.openai_responses import (
     RESPONSES_PATH,
     frame_responses_request,
     read_responses_answer,
+    write_responses_repair,
 )
+from pipeline.providers.rate_headers import read_rates
 from pipeline.providers.request_frame import RequestFrame
 from pipeline.providers.transport import Reply, Transport, open_transport
 
@@ -63,11 +68,23 @@ class OpenAIProvider:
             RunPaused: every request would fail; the run must stop.
             ConfigurationError: settings and profile contradict each other; nothing was sent.
         """
-        frame = self._find_frame(request.question, request.service_tier)
-        body = await frame.fill_aside(request.image, request.note)
+        body = await self._write(request)
         path = CHAT_PATH if self._settings.api == "chat" else RESPONSES_PATH
         reply = await self._transport.post(path, body)
         return self._read(reply, asked_model=request.question.model)
+
+    async def _write(self, request: VisionRequest) -> tuple[bytes, ...]:
+        if request.repair is not None:
+            return (self._write_repair(request, request.repair),)
+        frame = self._find_frame(request.question, request.service_tier)
+        return await frame.fill_aside(request.image, request.note)
+
+    def _write_repair(self, request: VisionRequest, repair: Repair) -> bytes:
+        question, tier, settings = request.question, request.service_tier, self._settings
+        if settings.api == "responses":
+            return write_responses_repair(question, tier, repair, settings=settings)
+        host = self._transport.host
+        return write_chat_repair(question, tier, repair, settings=settings, host=host)
 
     def _find_frame(self, question: Question, tier: ServiceTier) -> RequestFrame:
         # By identity: hashing a question walks all its fields. Each entry holds its question, so
@@ -87,6 +104,17 @@ class OpenAIProvider:
         return frame_chat_request(question, tier, settings=self._settings, host=host)
 
     def _read(self, reply: Reply, *, asked_model: str) -> VisionResponse:
+        rates = read_rates(reply.headers)
+        try:
+            return self._read_answer(reply, asked_model=asked_model, rates=rates)
+        except AskError as error:
+            # Whatever the refusal is about, its headers say how fast the next request may come.
+            error.rates = rates
+            raise
+
+    def _read_answer(
+        self, reply: Reply, *, asked_model: str, rates: RateReading | None
+    ) -> VisionResponse:
         if reply.status not in _SUCCESS:
             raise classify(
                 reply.status,
@@ -98,7 +126,7 @@ class OpenAIProvider:
         request_id = read_request_id(reply.headers)
         document: Any = parse_answer(reply.body, request_id=request_id)
         read = read_chat_answer if self._settings.api == "chat" else read_responses_answer
-        return read(document, request_id=request_id, asked_model=asked_model)
+        return read(document, request_id=request_id, asked_model=asked_model, rates=rates)
 
 
 def check_question(settings: ProviderSettings, question: Question) -> None:

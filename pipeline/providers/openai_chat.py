@@ -3,12 +3,24 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+import orjson
+
 from pipeline.config.settings import ProviderSettings
-from pipeline.domain.errors import ConfigurationError, InvalidAnswer, ProviderUnavailable
+from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.rates import RateReading
 from pipeline.domain.usage import TokenUsage
-from pipeline.domain.vision import Detail, FinishReason, Question, ServiceTier, VisionResponse
+from pipeline.domain.vision import (
+    Detail,
+    FinishReason,
+    PromptCaching,
+    Question,
+    Repair,
+    ServiceTier,
+    VisionResponse,
+)
+from pipeline.providers.caching import make_cache_options, mark_shared_end
 from pipeline.providers.endpoint import is_azure_host, is_openai_host
-from pipeline.providers.errors_map import classify_reported
+from pipeline.providers.errors_map import classify_reported, keep_billed, report_no_answer
 from pipeline.providers.loose_json import (
     as_count,
     as_mapping,
@@ -23,6 +35,7 @@ from pipeline.providers.request_frame import (
     RequestFrame,
     make_format,
     write_instructions,
+    write_repair,
 )
 
 CHAT_PATH: Final = "chat/completions"
@@ -47,18 +60,47 @@ def frame_chat_request(
     image_url = {"url": IMAGE_SLOT}
     if settings.send_detail:
         image_url["detail"] = question.detail.value
-    document = {
+    content = [NOTE_SLOT, {"type": "image_url", "image_url": image_url}]
+    document = _make_document(question, tier, content, settings=settings, host=host)
+    return RequestFrame.cut(document, note_part={"type": "text", "text": NOTE_SLOT})
+
+
+def write_chat_repair(
+    question: Question,
+    tier: ServiceTier,
+    repair: Repair,
+    *,
+    settings: ProviderSettings,
+    host: str,
+) -> bytes:
+    """A request to put an answer right: all that is stable as ever, and words for the picture."""
+    content = [{"type": "text", "text": write_repair(repair)}]
+    return orjson.dumps(_make_document(question, tier, content, settings=settings, host=host))
+
+
+def _make_document(
+    question: Question,
+    tier: ServiceTier,
+    content: list[Any],
+    *,
+    settings: ProviderSettings,
+    host: str,
+) -> dict[str, Any]:
+    return {
         "model": question.model,
         **_make_options(question, tier, settings=settings, host=host),
         "messages": [
-            {"role": "system", "content": write_instructions(question, settings)},
-            {
-                "role": "user",
-                "content": [NOTE_SLOT, {"type": "image_url", "image_url": image_url}],
-            },
+            {"role": "system", "content": _make_instructions(question, settings)},
+            {"role": "user", "content": content},
         ],
     }
-    return RequestFrame.cut(document, note_part={"type": "text", "text": NOTE_SLOT})
+
+
+def _make_instructions(question: Question, settings: ProviderSettings) -> str | list[Any]:
+    text = write_instructions(question, settings)
+    if question.caching is not PromptCaching.MARKED:
+        return text  # every compatible server takes a plain text, and not all take parts here
+    return [mark_shared_end({"type": "text", "text": text}, question)]
 
 
 def check_chat_detail(question: Question) -> None:
@@ -86,6 +128,7 @@ def _make_options(
         # Only these two keep answers, and strict servers (Gemini's) reject a key they do not know.
         "store": False if is_openai_host(host) or is_azure_host(host) else None,
         "stream": False,
+        **make_cache_options(question),
     }
     return {key: value for key, value in options.items() if value is not None}
 
@@ -112,7 +155,11 @@ def _nest_format(form: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def read_chat_answer(
-    document: Any, *, request_id: str | None = None, asked_model: str = ""
+    document: Any,
+    *,
+    request_id: str | None = None,
+    asked_model: str = "",
+    rates: RateReading | None = None,
 ) -> VisionResponse:
     """Read an answer, whatever shape a compatible server gave it.
 
@@ -120,21 +167,22 @@ def read_chat_answer(
         document: the parsed body of an HTTP 200.
         request_id: from the headers.
         asked_model: taken for the model that answered where the server does not say.
+        rates: from the headers.
 
     Raises:
         PipelineError: it reports an error after all, or holds no answer.
     """
     answer = as_mapping(document)
     choice = as_mapping(next(iter(as_sequence(answer.get("choices"))), None))
+    response = _read_choice(
+        answer, choice, request_id=request_id, asked_model=asked_model, rates=rates
+    )
     for reported in (answer.get("error"), choice.get("error")):
         if reported:
-            raise classify_reported(reported, request_id=request_id)
-    response = _read_choice(answer, choice, request_id=request_id, asked_model=asked_model)
-    if choice:
-        return response
-    if response.usage_is_estimated:
-        raise ProviderUnavailable("the answer holds no choice", request_id=request_id)
-    raise InvalidAnswer("the answer holds no choice", request_id=request_id, response=response)
+            raise classify_reported(reported, request_id=request_id, response=keep_billed(response))
+    if not choice:
+        raise report_no_answer("the answer holds no choice", response)
+    return response
 
 
 def _read_choice(
@@ -143,6 +191,7 @@ def _read_choice(
     *,
     request_id: str | None,
     asked_model: str,
+    rates: RateReading | None,
 ) -> VisionResponse:
     message = as_mapping(choice.get("message"))
     content = message.get("content")
@@ -159,6 +208,7 @@ def _read_choice(
         service_tier=as_text(answer.get("service_tier")),
         refusal=refusal,
         request_id=request_id,
+        rates=rates,
     )
 
 

@@ -3,11 +3,22 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+import orjson
+
 from pipeline.config.settings import ProviderSettings
-from pipeline.domain.errors import ProviderUnavailable
+from pipeline.costs.estimate import LEAST_OUTPUT_TOKENS
+from pipeline.domain.rates import RateReading
 from pipeline.domain.usage import TokenUsage
-from pipeline.domain.vision import Detail, FinishReason, Question, ServiceTier, VisionResponse
-from pipeline.providers.errors_map import classify_reported
+from pipeline.domain.vision import (
+    Detail,
+    FinishReason,
+    Question,
+    Repair,
+    ServiceTier,
+    VisionResponse,
+)
+from pipeline.providers.caching import make_cache_options, mark_shared_end
+from pipeline.providers.errors_map import classify_reported, keep_billed, report_no_answer
 from pipeline.providers.loose_json import (
     as_count,
     as_mapping,
@@ -22,10 +33,10 @@ from pipeline.providers.request_frame import (
     RequestFrame,
     make_format,
     write_instructions,
+    write_repair,
 )
 
 RESPONSES_PATH: Final = "responses"
-_LEAST_OUTPUT_TOKENS: Final = 16  # the API refuses a lower limit
 _INCOMPLETE: Final = {
     "max_output_tokens": FinishReason.LENGTH,
     "content_filter": FinishReason.CONTENT_FILTER,
@@ -39,19 +50,33 @@ def frame_responses_request(
     question: Question, tier: ServiceTier, *, settings: ProviderSettings
 ) -> RequestFrame:
     """Everything of a request but the picture; what is stable first, so that it can be cached."""
-    instructions = {"type": "input_text", "text": write_instructions(question, settings)}
     # The API's schema has ``detail`` as required; ``auto`` is what leaving it out would mean.
     detail = question.detail if settings.send_detail else Detail.AUTO
     image = {"type": "input_image", "image_url": IMAGE_SLOT, "detail": detail.value}
-    document = {
+    document = _make_document(question, tier, [NOTE_SLOT, image], settings=settings)
+    return RequestFrame.cut(document, note_part={"type": "input_text", "text": NOTE_SLOT})
+
+
+def write_responses_repair(
+    question: Question, tier: ServiceTier, repair: Repair, *, settings: ProviderSettings
+) -> bytes:
+    """A request to put an answer right: all that is stable as ever, and words for the picture."""
+    content = [{"type": "input_text", "text": write_repair(repair)}]
+    return orjson.dumps(_make_document(question, tier, content, settings=settings))
+
+
+def _make_document(
+    question: Question, tier: ServiceTier, content: list[Any], *, settings: ProviderSettings
+) -> dict[str, Any]:
+    instructions = {"type": "input_text", "text": write_instructions(question, settings)}
+    return {
         "model": question.model,
         **_make_options(question, tier, settings=settings),
         "input": [
-            {"role": "developer", "content": [instructions]},
-            {"role": "user", "content": [NOTE_SLOT, image]},
+            {"role": "developer", "content": [mark_shared_end(instructions, question)]},
+            {"role": "user", "content": content},
         ],
     }
-    return RequestFrame.cut(document, note_part={"type": "input_text", "text": NOTE_SLOT})
 
 
 def _make_options(
@@ -60,19 +85,24 @@ def _make_options(
     effort = settings.reasoning_effort
     form = make_format(question, settings)
     options: dict[str, Any] = {
-        "max_output_tokens": max(question.max_output_tokens, _LEAST_OUTPUT_TOKENS),
+        "max_output_tokens": max(question.max_output_tokens, LEAST_OUTPUT_TOKENS),
         "temperature": settings.temperature,
         "reasoning": {"effort": effort} if effort else None,
         "service_tier": None if tier is ServiceTier.AUTO else tier.value,
         "text": {"format": form} if form else None,
         "store": False,  # the API keeps answers unless told otherwise
         "stream": False,
+        **make_cache_options(question),
     }
     return {key: value for key, value in options.items() if value is not None}
 
 
 def read_responses_answer(
-    document: Any, *, request_id: str | None = None, asked_model: str = ""
+    document: Any,
+    *,
+    request_id: str | None = None,
+    asked_model: str = "",
+    rates: RateReading | None = None,
 ) -> VisionResponse:
     """Read an answer, whatever shape a compatible server gave it.
 
@@ -80,18 +110,19 @@ def read_responses_answer(
         document: the parsed body of an HTTP 200.
         request_id: from the headers.
         asked_model: taken for the model that answered where the server does not say.
+        rates: from the headers.
 
     Raises:
         PipelineError: it failed, is not done, or holds no answer.
     """
     answer = as_mapping(document)
+    response = _read_output(answer, request_id=request_id, asked_model=asked_model, rates=rates)
     if reported := answer.get("error"):
-        raise classify_reported(reported, request_id=request_id)
+        raise classify_reported(reported, request_id=request_id, response=keep_billed(response))
     status = as_text(answer.get("status"))
     if status in _WITHOUT_ANSWER or not _has_answer(answer):
-        text = f"the response holds no answer (status {status})"
-        raise ProviderUnavailable(text, request_id=request_id)
-    return _read_output(answer, request_id=request_id, asked_model=asked_model)
+        raise report_no_answer(f"the response holds no answer (status {status})", response)
+    return response
 
 
 def _has_answer(answer: Mapping[str, Any]) -> bool:
@@ -100,7 +131,11 @@ def _has_answer(answer: Mapping[str, Any]) -> bool:
 
 
 def _read_output(
-    answer: Mapping[str, Any], *, request_id: str | None, asked_model: str
+    answer: Mapping[str, Any],
+    *,
+    request_id: str | None,
+    asked_model: str,
+    rates: RateReading | None,
 ) -> VisionResponse:
     parts = list(_list_parts(answer))
     refusal = join_texts(parts, kinds=_REFUSAL_PARTS, key="refusal")
@@ -114,6 +149,7 @@ def _read_output(
         service_tier=as_text(answer.get("service_tier")),
         refusal=refusal,
         request_id=request_id,
+        rates=rates,
     )
 
 

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import aiohttp
+import anyio
 from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
 from pipeline import __version__
 from pipeline.config.settings import ProviderSettings
 from pipeline.domain.errors import AttemptTimeout, TransientError, TransportError
+from pipeline.domain.vision import ServiceTier
 from pipeline.providers.credentials import (
     Secret,
     make_account_headers,
@@ -21,6 +23,8 @@ from pipeline.providers.credentials import (
 from pipeline.providers.endpoint import choose_base_url, choose_proxy
 
 _KEEPALIVE_SECONDS: Final = 60.0
+# OpenAI's advice for the lane (guide "Flex processing", 2026-06).
+_LEAST_FLEX_SECONDS: Final = 900.0
 _DNS_CACHE_SECONDS: Final = 300
 # Below this, copying the pieces together is cheaper than a system call for each.
 _JOIN_BYTES: Final = 64 * 1024
@@ -50,6 +54,12 @@ class _JsonBody(aiohttp.Payload):
     def __init__(self, value: Sequence[bytes]) -> None:
         super().__init__(value, content_type="application/json")
         self._size: int = sum(map(len, value))
+        self._handed_over = 0
+
+    @property
+    def is_out(self) -> bool:
+        """Whether all of it was handed to the wire: before that, no server can have answered."""
+        return self._handed_over >= self._size
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         return b"".join(self._value).decode(encoding, errors)
@@ -59,18 +69,31 @@ class _JsonBody(aiohttp.Payload):
         for piece in (b"".join(self._value),) if whole else self._value:
             view = memoryview(piece)
             for start in range(0, len(view), _SLICE_BYTES):
-                await writer.write(view[start : start + _SLICE_BYTES])
+                part = view[start : start + _SLICE_BYTES]
+                # Counted first: a write that is broken off may have sent it all the same.
+                self._handed_over += len(part)
+                await writer.write(part)
+
+
+class _NoFirstByte(TimeoutError):
+    """The answer did not begin in time."""
 
 
 class Transport:
     """Posts JSON to one server."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, *, base_url: URL, key: Secret | None
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        base_url: URL,
+        key: Secret | None,
+        first_byte_seconds: float | None = None,
     ) -> None:
         self._session = session
         self._base_url = base_url
         self._key = key
+        self._first_byte_seconds = first_byte_seconds
         self._urls: dict[str, URL] = {}
 
     @property
@@ -86,24 +109,35 @@ class Transport:
         """Send ``body`` (JSON in pieces) once and return whatever the server says, of any status.
 
         Raises:
-            AttemptTimeout: no answer, or no connection, in time.
+            AttemptTimeout: no connection, no beginning of an answer, or no whole one, in time.
             TransportError: no connection, or it broke before the answer was whole.
         """
         url = self._urls.get(path) or self._urls.setdefault(path, self._make_url(path))
+        payload = _JsonBody(body)
         try:
-            return await self._exchange(url, body)
+            return await self._exchange(url, payload)
         except (aiohttp.ClientError, OSError) as error:
-            fault, origin = translate_fault(error, server=url.authority), find_safe_origin(error)
+            fault = translate_fault(error, server=url.authority, is_out=payload.is_out)
+            origin = find_safe_origin(error)
         # Outside the handler, so that nothing of aiohttp's hangs on as the context either.
         raise fault from origin
 
     def _make_url(self, path: str) -> URL:
         return (self._base_url / path).with_query(self._base_url.query)
 
-    async def _exchange(self, url: URL, body: Sequence[bytes]) -> Reply:
-        async with self._session.post(url, data=_JsonBody(body), allow_redirects=False) as response:
+    async def _exchange(self, url: URL, payload: _JsonBody) -> Reply:
+        async with await self._begin(url, payload) as response:
             answer = await _read_bounded(response.content)
             return self._blot(response.status, response.headers, answer)
+
+    async def _begin(self, url: URL, payload: _JsonBody) -> aiohttp.ClientResponse:
+        """Send all, and wait for the answer's headers."""
+        begun = self._session.post(url, data=payload, allow_redirects=False)
+        if self._first_byte_seconds is None:
+            return await begun
+        with anyio.move_on_after(self._first_byte_seconds):
+            return await begun
+        raise _NoFirstByte
 
     def _blot(self, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
         hide = self._key.hide_in if self._key else bytes
@@ -125,23 +159,34 @@ async def _read_bounded(stream: aiohttp.StreamReader) -> bytes:
     return b"".join(pieces)
 
 
-def translate_fault(error: Exception, *, server: str) -> TransientError:
-    """Our words for a fault of the wire: facts and the host, never what was sent."""
+def translate_fault(error: Exception, *, server: str, is_out: bool = True) -> TransientError:
+    """Our words for a fault of the wire: facts and the host, never what was sent.
+
+    Args:
+        error: what aiohttp or the system raised.
+        server: host and port.
+        is_out: whether all of the request was sent: else nothing can have been billed.
+    """
     match error:
         case aiohttp.ConnectionTimeoutError():
             return AttemptTimeout(f"no connection to {server} within provider.connect_timeout_s")
+        case _NoFirstByte():
+            text = f"no answer from {server} began within provider.first_byte_timeout_s"
+            return AttemptTimeout(text, may_be_billed=is_out)
         case TimeoutError():
             text = f"no whole answer from {server} within provider.timeout_s"
-            return AttemptTimeout(text, may_be_billed=True)
+            return AttemptTimeout(text, may_be_billed=is_out)
         case aiohttp.ClientConnectorError() | aiohttp.ClientHttpProxyError():
             return TransportError(_explain_no_connection(error, server=server))
         case aiohttp.ClientPayloadError():
             text = f"the answer of {server} came cut or without end; it may have been billed"
+            return TransportError(text, may_be_billed=True)
         case aiohttp.ClientResponseError():
             text = f"{server} does not speak proper HTTP"
         case _:
-            text = f"the connection to {server} broke ({type(error).__name__}); it may be billed"
-    return TransportError(text, may_be_billed=True)
+            doubt = "; it may be billed" if is_out else " before all was sent"
+            text = f"the connection to {server} broke ({type(error).__name__}){doubt}"
+    return TransportError(text, may_be_billed=is_out)
 
 
 def _explain_no_connection(error: aiohttp.ClientError, *, server: str) -> str:
@@ -170,6 +215,22 @@ def find_safe_origin(error: Exception) -> BaseException | None:
     return error
 
 
+def choose_timeout_seconds(settings: ProviderSettings) -> float:
+    """How long one whole attempt may take: the flex lane is slow by design."""
+    return _stretch(settings.timeout_s, settings)
+
+
+def _choose_first_byte_seconds(settings: ProviderSettings) -> float | None:
+    wanted = settings.first_byte_timeout_s
+    # An answer that is not streamed begins when it is ready: in flex, as late as it ends.
+    return None if wanted is None else _stretch(wanted, settings)
+
+
+def _stretch(seconds: float, settings: ProviderSettings) -> float:
+    is_flex = settings.service_tier is ServiceTier.FLEX
+    return max(seconds, _LEAST_FLEX_SECONDS) if is_flex else seconds
+
+
 def _make_session(
     settings: ProviderSettings, headers: Mapping[str, str], *, proxy: URL | None
 ) -> aiohttp.ClientSession:
@@ -178,7 +239,9 @@ def _make_session(
         keepalive_timeout=_KEEPALIVE_SECONDS,
         ttl_dns_cache=_DNS_CACHE_SECONDS,
     )
-    timeout = aiohttp.ClientTimeout(total=settings.timeout_s, connect=settings.connect_timeout_s)
+    timeout = aiohttp.ClientTimeout(
+        total=choose_timeout_seconds(settings), connect=settings.connect_timeout_s
+    )
     return aiohttp.ClientSession(
         connector=connector,
         headers=headers,
@@ -207,4 +270,9 @@ async def open_transport(
         **make_key_headers(key, host=host),
     }
     async with _make_session(settings, headers, proxy=choose_proxy(base_url, environ)) as session:
-        yield Transport(session, base_url=base_url, key=key)
+        yield Transport(
+            session,
+            base_url=base_url,
+            key=key,
+            first_byte_seconds=_choose_first_byte_seconds(settings),
+        )

@@ -1,6 +1,6 @@
 """Reads a provider's response into an answer that fits the profile, or says why it does not."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import jsonschema_rs
 import orjson
@@ -15,10 +15,20 @@ from pipeline.config.fields import (
     TextField,
 )
 from pipeline.config.profiles import CONFIDENCE, Profile
-from pipeline.domain.errors import AnswerCut, ContentFiltered, ContentRefused, InvalidAnswer
+from pipeline.domain.errors import (
+    AnswerCut,
+    AskError,
+    BrokenJson,
+    ContentFiltered,
+    ContentRefused,
+    InvalidAnswer,
+    NoAnswer,
+)
 from pipeline.domain.vision import Answer, FinishReason, VisionResponse
 from pipeline.tagging.normalize import Normalizer
 from pipeline.tagging.schema import as_json_number, build_schema
+
+_E = TypeVar("_E", bound=AskError)
 
 _LONGEST_SHOWN = 40
 _LONGEST_REFUSAL = 200
@@ -48,13 +58,16 @@ class AnswerReader:
             ContentRefused: the model declined.
             ContentFiltered: the provider's filter stopped the answer.
             AnswerCut: the answer ended at the token limit.
-            InvalidAnswer: no JSON object, or one that breaks the schema.
+            NoAnswer: no words.
+            BrokenJson: no JSON object, or none that is whole.
+            InvalidAnswer: an object that breaks the schema.
         """
         _check_finish(response)
         answer = self._normalizer.normalize(self._fill(_extract_object(response)))
         fault = next(self._validator.iter_errors(answer), None)
         if fault is not None:
-            raise _invalid(self._explain(answer, list(fault.instance_path)), response)
+            explained = self._explain(answer, list(fault.instance_path))
+            raise _fault(InvalidAnswer, explained, response)
         confidence = answer.pop(CONFIDENCE) if self._profile.confidence == "self" else None
         return answer, None if confidence is None else float(confidence)
 
@@ -88,35 +101,33 @@ class AnswerReader:
 
 
 def _check_finish(response: VisionResponse) -> None:
-    request_id = response.request_id
     if response.refusal or response.finish is FinishReason.REFUSAL:
         words = f": {_shorten(response.refusal, _LONGEST_REFUSAL)}" if response.refusal else ""
-        raise ContentRefused(f"the model declined{words}", response=response, request_id=request_id)
+        raise _fault(ContentRefused, f"the model declined{words}", response)
     if response.finish is FinishReason.CONTENT_FILTER:
-        message = "the provider's content filter stopped the answer"
-        raise ContentFiltered(message, response=response, request_id=request_id)
+        raise _fault(ContentFiltered, "the provider's content filter stopped the answer", response)
     if response.finish is FinishReason.LENGTH:
         message = f"the answer was cut after {response.usage.output} output tokens"
-        raise AnswerCut(message, response=response, request_id=request_id)
+        raise _fault(AnswerCut, message, response)
 
 
 def _extract_object(response: VisionResponse) -> dict[str, Any]:
     """The one JSON object in the text; fences and prose around it are ignored."""
     text = response.text or ""
     if not text.strip():
-        raise _invalid("the answer is empty", response)
+        raise _fault(NoAnswer, "the answer is empty", response)
     start, end = text.find("{"), text.rfind("}")
     if start < 0 or end < start:
-        raise _invalid("the answer holds no JSON object", response)
+        raise _fault(BrokenJson, "the answer holds no JSON object", response)
     try:
         answer: dict[str, Any] = orjson.loads(text[start : end + 1])
     except ValueError as error:
-        raise _invalid(f"the answer is not valid JSON: {error}", response) from error
+        raise _fault(BrokenJson, f"the answer is not valid JSON: {error}", response) from error
     return answer
 
 
-def _invalid(message: str, response: VisionResponse) -> InvalidAnswer:
-    return InvalidAnswer(message, response=response, request_id=response.request_id)
+def _fault(kind: type[_E], message: str, response: VisionResponse) -> _E:
+    return kind(message, response=response, request_id=response.request_id, rates=response.rates)
 
 
 def _offending(field: ProfileField | None, value: Any, path: list[str | int]) -> Any:

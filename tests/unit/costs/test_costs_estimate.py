@@ -8,11 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.costs.estimate import Estimate, estimate_request, expected_output_tokens
+from pipeline.costs.estimate import (
+    Estimate,
+    estimate_prefix_tokens,
+    estimate_request,
+    expected_output_tokens,
+)
 from pipeline.costs.image_tokens import TooManyPatches, image_tokens
 from pipeline.costs.models import ModelSpec, load_models
 from pipeline.costs.text_tokens import REQUEST_TOKENS, estimate_text_tokens, most_text_tokens
-from pipeline.domain.vision import Detail, FieldQuestion, Question
+from pipeline.domain.vision import Detail, FieldQuestion, PromptCaching, Question
 
 TABLE = load_models(on=date(2026, 11, 20))
 QUESTION = Question(
@@ -81,6 +86,17 @@ def test_worst_cost_takes_every_byte_for_a_token_and_the_whole_output() -> None:
 def test_worst_cost_expects_the_input_to_be_written_to_the_cache() -> None:
     estimate = estimate_request(spec_of("gpt-5.6-sol"), QUESTION, 512, 512, tier=None)
     assert estimate.worst_cost == (REQUEST_TOKENS + 34 + 308) * 5000 + 300 * 20_000
+
+
+def test_marked_words_are_quoted_as_cached() -> None:
+    marked = replace(QUESTION, caching=PromptCaching.MARKED)
+    plain, cached = (
+        estimate_request(spec_of("gpt-5.6-sol"), question, 512, 512, tier=None)
+        for question in (QUESTION, marked)
+    )
+    assert plain.cost is not None
+    assert cached.cost == plain.cost - estimate_prefix_tokens(QUESTION) * (4000 - 400)
+    assert cached.input_tokens == plain.input_tokens
 
 
 def test_batch_is_quoted_at_half() -> None:

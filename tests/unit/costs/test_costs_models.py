@@ -14,7 +14,7 @@ from pipeline.costs.models import ModelSpec, ModelTable, load_models
 from pipeline.costs.prices import price
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.usage import TokenUsage
-from pipeline.domain.vision import Detail
+from pipeline.domain.vision import Detail, PromptCaching
 
 TODAY = date(2026, 11, 20)
 TABLE = load_models(on=TODAY)
@@ -159,6 +159,24 @@ def test_original_detail_is_offered_by_newer_families(model: str, offers: bool) 
 
 
 @pytest.mark.parametrize(
+    ("model", "caching"),
+    [
+        ("gpt-5.6-luna", PromptCaching.MARKED),
+        ("gpt-6.2-astra", PromptCaching.MARKED),
+        ("gpt-5.5", PromptCaching.KEYED),
+        ("ft:gpt-4.1-2025-04-14:team::a", PromptCaching.KEYED),
+    ],
+)
+def test_way_of_caching_is_that_of_the_family(model: str, caching: PromptCaching) -> None:
+    assert find(model).caching is caching
+
+
+def test_user_says_how_a_model_caches(write: Callable[..., Path]) -> None:
+    table = load_models(write("models: {mine: {like: gpt-6-luna, caching: keyed}}"), on=TODAY)
+    assert find("mine", table).caching is PromptCaching.KEYED
+
+
+@pytest.mark.parametrize(
     ("on", "nano"),
     [("2026-06-30", None), ("2026-08-20", 5000), ("2026-11-21", 4000), ("2026-11-22", 5000)],
 )
@@ -270,6 +288,7 @@ FAULTS = {
         "until: .*must not be before from"
     ),
     "models: {gpt-4o: {assumed: maybe}}": "must be true or false",
+    "models: {gpt-4o: {caching: maybe}}": "must be one of keyed, marked",
     "models: {gpt-4o: {successor: 4}}": "must be text",
     "models: {gpt-4o: {long_context: {above: 1.5, input: 2, output: 2}}}": "a whole number",
     "sizing: {s: {}}": "sizing.s.scheme: is missing",

@@ -13,13 +13,16 @@ from pipeline.domain.errors import (
     AskError,
     ContentFiltered,
     CreditExhausted,
-    InvalidAnswer,
+    NoAnswer,
+    Overloaded,
     PipelineError,
     ProviderUnavailable,
     RateLimited,
     RequestRejected,
+    SlowDown,
     TransportError,
 )
+from pipeline.domain.rates import Allowance, RateReading
 from pipeline.domain.usage import TokenUsage
 from pipeline.domain.vision import FinishReason, VisionResponse
 from pipeline.providers.loose_json import parse_answer
@@ -27,6 +30,7 @@ from pipeline.providers.openai_chat import read_chat_answer
 from pipeline.providers.openai_responses import read_responses_answer
 
 USAGE = TokenUsage(input=500, cached=128, cache_write=300, output=20, reasoning=7)
+RATES = RateReading(requests=Allowance(limit=60, remaining=59, reset_seconds=1))
 READERS = (read_chat_answer, read_responses_answer)
 
 
@@ -41,7 +45,9 @@ def responses(**overrides: Any) -> VisionResponse:
 
 
 def test_chat_answer_is_read_whole() -> None:
-    assert read_chat_answer(CHAT_ANSWER, request_id="req_1") == VisionResponse(
+    read = read_chat_answer(CHAT_ANSWER, request_id="req_1", rates=RATES)
+    assert read == VisionResponse(
+        rates=RATES,
         text='{"title":"a cat"}',
         finish=FinishReason.STOP,
         usage=USAGE,
@@ -52,7 +58,9 @@ def test_chat_answer_is_read_whole() -> None:
 
 
 def test_responses_answer_is_read_whole_without_the_thoughts() -> None:
-    assert read_responses_answer(RESPONSES_ANSWER, request_id="req_1") == VisionResponse(
+    read = read_responses_answer(RESPONSES_ANSWER, request_id="req_1", rates=RATES)
+    assert read == VisionResponse(
+        rates=RATES,
         text='{"title":"a cat"}',
         finish=FinishReason.STOP,
         usage=USAGE,
@@ -197,9 +205,11 @@ def test_model_that_was_asked_stands_in_for_one_unnamed() -> None:
         ({"code": "image_parse_error", "message": "x"}, RequestRejected),
         ({"code": "image_content_policy_violation", "message": "x"}, ContentFiltered),
         ({"code": "invalid_prompt", "message": "x"}, ContentFiltered),
-        ({"message": "x"}, ProviderUnavailable),
-        ("went wrong", ProviderUnavailable),
-        (True, ProviderUnavailable),
+        ({"code": "slow_down", "message": "x"}, SlowDown),
+        ({"code": 503, "message": "x"}, Overloaded),
+        ({"message": "x"}, NoAnswer),
+        ("went wrong", NoAnswer),
+        (True, NoAnswer),
     ],
 )
 def test_error_inside_a_success_is_an_error(
@@ -211,31 +221,67 @@ def test_error_inside_a_success_is_an_error(
         assert caught.value.request_id == "req_9"
 
 
+@pytest.mark.parametrize(
+    ("read", "document"),
+    [(read_chat_answer, CHAT_ANSWER), (read_responses_answer, RESPONSES_ANSWER)],
+)
+@pytest.mark.parametrize("error", [{"code": 502, "message": "upstream"}, {"message": "x"}])
+def test_error_beside_a_bill_carries_the_bill(
+    read: Callable[..., VisionResponse], document: Any, error: Any
+) -> None:
+    with pytest.raises(AskError) as caught:
+        read({**document, "error": error}, request_id="req_1", rates=RATES)
+    response = caught.value.response
+    assert response is not None
+    assert (response.usage, response.request_id, response.rates) == (USAGE, "req_1", RATES)
+    assert not caught.value.may_be_billed
+
+
+def test_error_without_a_bill_carries_none() -> None:
+    with pytest.raises(ProviderUnavailable) as caught:
+        read_chat_answer({"error": {"code": 502, "message": "upstream"}})
+    assert caught.value.response is None
+
+
 def test_error_of_one_choice_is_an_error() -> None:
     choice = {"error": {"code": 502, "message": "upstream"}, "finish_reason": "error"}
     with pytest.raises(ProviderUnavailable, match="upstream"):
         read_chat_answer({"choices": [choice]})
 
 
-def test_billed_answer_without_a_choice_carries_its_bill() -> None:
-    with pytest.raises(InvalidAnswer) as caught:
-        read_chat_answer({**CHAT_ANSWER, "choices": []}, request_id="req_1")
+@pytest.mark.parametrize(
+    ("read", "document"),
+    [
+        (read_chat_answer, {**CHAT_ANSWER, "choices": []}),
+        (read_responses_answer, {**RESPONSES_ANSWER, "status": "cancelled"}),
+    ],
+)
+def test_billed_answer_without_a_choice_carries_its_bill(
+    read: Callable[..., VisionResponse], document: Any
+) -> None:
+    with pytest.raises(NoAnswer) as caught:
+        read(document, request_id="req_1")
     assert caught.value.response is not None
     assert caught.value.response.usage == USAGE
+    assert caught.value.request_id == "req_1"
+    assert not caught.value.may_be_billed
 
 
-@pytest.mark.parametrize("document", [{}, {"choices": []}, {"choices": None}, [], "x", None, 3])
-def test_chat_answer_without_anything_may_be_tried_again(document: Any) -> None:
-    with pytest.raises(ProviderUnavailable):
-        read_chat_answer(document)
+NOTHING = [
+    *((read_chat_answer, d) for d in ({}, {"choices": []}, {"choices": None}, [], "x", None, 3)),
+    *((read_responses_answer, d) for d in ({}, [], None, "x", 3)),
+    *((read_responses_answer, {"status": s}) for s in ("failed", "queued", "cancelled")),
+]
 
 
-@pytest.mark.parametrize(
-    "document", [{}, [], None, *({"status": s} for s in ("failed", "queued", "cancelled"))]
-)
-def test_response_without_an_answer_may_be_tried_again(document: Any) -> None:
-    with pytest.raises(ProviderUnavailable):
-        read_responses_answer(document)
+@pytest.mark.parametrize(("read", "document"), NOTHING)
+def test_success_without_answer_and_bill_may_have_been_billed(
+    read: Callable[..., VisionResponse], document: Any
+) -> None:
+    with pytest.raises(NoAnswer) as caught:
+        read(document)
+    assert caught.value.response is None
+    assert caught.value.may_be_billed
 
 
 def test_top_level_text_serves_where_no_message_has_any() -> None:
@@ -256,6 +302,7 @@ def test_body_that_is_no_json_may_have_been_billed(body: bytes, words: str) -> N
     with pytest.raises(TransportError, match=rf"{words}.*may have been billed") as caught:
         parse_answer(body, request_id="req_1")
     assert caught.value.request_id == "req_1"
+    assert caught.value.may_be_billed
 
 
 KEYS = st.sampled_from(

@@ -14,12 +14,15 @@ from pipeline.domain.errors import (
     CredentialsRefused,
     CreditExhausted,
     ModelUnavailable,
+    NoCapacity,
+    Overloaded,
     PipelineError,
     ProviderUnavailable,
     RateLimited,
     RequestRejected,
     RequestShapeRefused,
     RunPaused,
+    SlowDown,
 )
 from pipeline.providers.errors_map import classify
 from pipeline.providers.retry_after import read_retry_after
@@ -71,6 +74,8 @@ def refuse(
         (400, {"param": "temperature", "code": "unsupported_value"}, RequestShapeRefused),
         (400, {"param": "reasoning.effort"}, RequestShapeRefused),
         (400, {"param": "service_tier"}, RequestShapeRefused),
+        (400, {"param": "prompt_cache_options"}, RequestShapeRefused),
+        (400, {"param": "input[0].content[0].prompt_cache_breakpoint"}, RequestShapeRefused),
         (400, {"param": "messages[1].content[0].image_url.detail"}, RequestShapeRefused),
         (400, {"param": "messages.[1].content.[0].type"}, RequestShapeRefused),
         (404, {}, RequestShapeRefused),
@@ -82,6 +87,7 @@ def refuse(
         (404, {"code": "DeploymentNotFound"}, ModelUnavailable),
         (401, {"code": "invalid_api_key"}, CredentialsRefused),
         (403, {"code": "unsupported_country_region_territory"}, CredentialsRefused),
+        (403, {"message": "Your organization must be verified"}, CredentialsRefused),
         (
             400,
             {"status": "INVALID_ARGUMENT", "details": [{"reason": "API_KEY_INVALID"}]},
@@ -94,18 +100,28 @@ def refuse(
         (429, {"code": "organization_spend_limit_exceeded"}, CreditExhausted),
         (429, {"code": "project_spend_limit_exceeded"}, CreditExhausted),
         (429, {"code": "organization_usage_limit_exceeded"}, CreditExhausted),
+        (429, {"code": "billing_not_active"}, CreditExhausted),
         # passing
         (429, {"type": "tokens", "code": "rate_limit_exceeded"}, RateLimited),
-        (429, {"code": "slow_down"}, RateLimited),
-        (429, {"code": "resource_unavailable"}, RateLimited),
+        (429, {"code": "slow_down"}, SlowDown),
+        (429, {"type": "slow_down"}, SlowDown),
+        (503, {"code": "slow_down"}, SlowDown),
+        (503, {"message": "Slow Down"}, SlowDown),
+        (429, {"message": "Too fast, slow down", "code": "rate_limit_exceeded"}, RateLimited),
+        (429, {"code": "resource_unavailable"}, NoCapacity),
+        (429, {"message": "Resource Unavailable: try again"}, NoCapacity),
         (429, {}, RateLimited),
-        (503, {"code": "slow_down"}, RateLimited),
         (400, {"code": "invalid_value", "param": "url"}, ProviderUnavailable),
         (400, {"code": "failed_to_download_image"}, ProviderUnavailable),
         (408, {}, ProviderUnavailable),
         (409, {}, ProviderUnavailable),
         (500, {}, ProviderUnavailable),
-        (503, {"code": "server_is_overloaded"}, ProviderUnavailable),
+        (502, {}, ProviderUnavailable),
+        (503, {}, Overloaded),
+        (503, {"code": "server_is_overloaded"}, Overloaded),
+        (500, {"code": "server_is_overloaded"}, Overloaded),
+        (529, {"type": "overloaded_error"}, Overloaded),
+        (529, {}, Overloaded),
         (504, {"param": "response_format"}, ProviderUnavailable),
         (524, {}, ProviderUnavailable),
         (100, {}, ProviderUnavailable),
@@ -179,7 +195,36 @@ def test_refused_output_limit_names_the_setting(param: str, code: str | None) ->
     error = refuse(400, {"param": param, "code": code})
     assert isinstance(error, RequestShapeRefused)
     assert "provider.output_limit" in str(error)
-    assert type(refuse(503, {"param": param})) is ProviderUnavailable
+    assert type(refuse(500, {"param": param})) is ProviderUnavailable
+
+
+@pytest.mark.parametrize(
+    ("status", "may_be_billed"),
+    [(504, True), (524, True), (500, False), (502, False), (503, False)],
+)
+def test_gateway_that_gave_up_waiting_leaves_the_bill_open(
+    status: int, may_be_billed: bool
+) -> None:
+    error = refuse(status)
+    assert isinstance(error, AskError)
+    assert error.may_be_billed is may_be_billed
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (429, "slow_down", SlowDown),
+        (429, "resource_unavailable", NoCapacity),
+        (503, "server_is_overloaded", Overloaded),
+    ],
+)
+def test_every_kind_of_wait_obeys_the_server(
+    status: int, code: str, kind: type[PipelineError]
+) -> None:
+    error = refuse(status, {"message": "no", "code": code}, headers={"retry-after": "7"})
+    assert type(error) is kind
+    assert isinstance(error, AskError)
+    assert error.retry_after_seconds == 7
 
 
 def test_redirect_says_where_to() -> None:

@@ -29,6 +29,7 @@ from pipeline.domain.errors import (
     AttemptTimeout,
     ConfigurationError,
     CredentialsRefused,
+    NoAnswer,
     PipelineError,
     ProviderUnavailable,
     RateLimited,
@@ -36,7 +37,8 @@ from pipeline.domain.errors import (
     RequestShapeRefused,
     TransportError,
 )
-from pipeline.domain.vision import Detail, ServiceTier, VisionRequest, VisionResponse
+from pipeline.domain.rates import Allowance, RateReading
+from pipeline.domain.vision import Detail, Repair, ServiceTier, VisionRequest, VisionResponse
 from pipeline.providers.base import Provider
 from pipeline.providers.openai import open_openai
 
@@ -139,7 +141,7 @@ async def test_more_questions_than_are_remembered_are_all_asked() -> None:
         (answer({"error": {"message": "no"}}, status=404), RequestShapeRefused),
         (answer({}, status=302, headers={"Location": "https://x"}), RequestShapeRefused),
         (answer({"error": {"code": 429, "message": "slow"}}), RateLimited),
-        (answer({"choices": []}), ProviderUnavailable),
+        (answer({"choices": []}), NoAnswer),
         (answer(body=b"<html>Bad gateway</html>", status=502), ProviderUnavailable),
         (answer(body=b"<html>Welcome to the hotel</html>"), TransportError),
         (answer(body=b'{"choices":[{"mess'), TransportError),
@@ -163,6 +165,68 @@ async def test_rate_limit_says_how_long_to_wait() -> None:
     error = await fail(answer({}, status=429, headers={"retry-after-ms": "1500"}))
     assert isinstance(error, RateLimited)
     assert error.retry_after_seconds == 1.5
+
+
+LIMITS = {
+    "x-ratelimit-limit-requests": "60",
+    "x-ratelimit-remaining-requests": "0",
+    "x-ratelimit-reset-requests": "6m0s",
+}
+RATES = RateReading(requests=Allowance(limit=60, remaining=0, reset_seconds=360))
+
+
+async def test_answer_brings_the_limits_of_its_headers() -> None:
+    async with serve(answer(CHAT_ANSWER, headers=LIMITS)) as api:
+        assert (await ask(api.url)).rates == RATES
+    async with serve(answer(CHAT_ANSWER)) as api:
+        assert (await ask(api.url)).rates is None
+
+
+@pytest.mark.parametrize(
+    "play",
+    [
+        answer({"error": {"message": "slow"}}, status=429, headers=LIMITS),
+        answer({"error": {"message": "no"}}, status=500, headers=LIMITS),
+        answer({"error": {"code": 502, "message": "no"}}, headers=LIMITS),
+        answer({"choices": []}, headers=LIMITS),
+        answer(body=b"<html>", headers=LIMITS),
+    ],
+    ids=["429", "500", "inside-200", "no-choice", "no-json"],
+)
+async def test_refusal_brings_the_limits_of_its_headers(play: Play) -> None:
+    error = await fail(play)
+    assert isinstance(error, AskError)
+    assert error.rates == RATES
+
+
+@pytest.mark.parametrize("api_name", ["chat", "responses"])
+async def test_repair_goes_without_the_picture(api_name: str) -> None:
+    document = CHAT_ANSWER if api_name == "chat" else RESPONSES_ANSWER
+    request = make_vision_request(note="shelf 7", repair=Repair(answer="{", complaint="cut"))
+    async with serve(answer(document)) as api:
+        response = await ask(api.url, request, api=api_name)
+    assert response.text == '{"title":"a cat"}'
+    [received] = api.received
+    assert b"base64" not in received.body
+    assert b"shelf 7" not in received.body
+
+
+async def test_providers_side_by_side_keep_to_their_own_server_and_key() -> None:
+    async with serve(answer(CHAT_ANSWER)) as one, serve(answer(CHAT_ANSWER)) as other:
+        environ = {"KEY_ONE": "key-of-one", "KEY_OTHER": "key-of-other"}
+        settings = [
+            make_settings(base_url=api.url, api_key_env=name)
+            for api, name in ((one, "KEY_ONE"), (other, "KEY_OTHER"))
+        ]
+        async with (
+            open_openai(settings[0], environ) as first,
+            open_openai(settings[1], environ) as second,
+        ):
+            await first.ask(make_vision_request())
+            await second.ask(make_vision_request())
+            await first.ask(make_vision_request())
+    keys = [[r.headers["Authorization"] for r in api.received] for api in (one, other)]
+    assert keys == [["Bearer key-of-one"] * 2, ["Bearer key-of-other"]]
 
 
 async def test_failed_request_is_sent_once() -> None:

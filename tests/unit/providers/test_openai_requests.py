@@ -18,12 +18,17 @@ from pydantic import TypeAdapter
 from scripted_api import SCHEMA, make_image, make_question, make_settings
 
 from pipeline.config.settings import ProviderSettings
+from pipeline.costs.estimate import REPAIR_TOKENS
 from pipeline.domain.errors import ConfigurationError
-from pipeline.domain.vision import Detail, Question, ServiceTier
+from pipeline.domain.vision import Detail, PromptCaching, Question, Repair, ServiceTier
 from pipeline.providers.openai import check_question
-from pipeline.providers.openai_chat import frame_chat_request, name_output_limit
-from pipeline.providers.openai_responses import frame_responses_request
-from pipeline.providers.request_frame import RequestFrame
+from pipeline.providers.openai_chat import (
+    frame_chat_request,
+    name_output_limit,
+    write_chat_repair,
+)
+from pipeline.providers.openai_responses import frame_responses_request, write_responses_repair
+from pipeline.providers.request_frame import RequestFrame, write_repair
 
 API_SCHEMA = json.loads(
     (Path(__file__).parents[2] / "data" / "openai-requests.schema.json").read_text("utf-8")
@@ -250,3 +255,106 @@ def test_schema_that_looks_like_our_slots_stays_whole(api: str) -> None:
     schema = {"type": "string", "enum": ["<note>", "data:<image>", "<note>"]}
     made = frame(make_settings(api=api), make_question(schema=orjson.dumps(schema)))
     assert orjson.dumps(schema) in made.head
+
+
+EXPLICIT = {"mode": "explicit"}
+KEY = "tagpipe-" + "f" * 16
+
+
+def shared_part(document: Any) -> Any:
+    """What carries the instructions: a text, or the only part of a list."""
+    content = (document.get("messages") or document["input"])[0]["content"]
+    if isinstance(content, str):
+        return {"text": content}
+    [part] = content
+    return part
+
+
+@pytest.mark.parametrize(
+    ("caching", "key", "options", "mark"),
+    [
+        (PromptCaching.NONE, None, None, None),
+        (PromptCaching.KEYED, KEY, None, None),
+        (PromptCaching.MARKED, KEY, EXPLICIT, EXPLICIT),
+        (PromptCaching.OFF, None, EXPLICIT, None),
+    ],
+)
+@pytest.mark.parametrize(("api", "mode"), CASES)
+def test_caching_is_asked_for_as_the_api_describes(  # noqa: PLR0917  one row of a table
+    api: str, mode: str, caching: PromptCaching, key: Any, options: Any, mark: Any
+) -> None:
+    settings = make_settings(api=api, structured_output=mode)
+    document = ask(settings, make_question(caching=caching), note="shelf 7")
+    check_against_descriptions(api, document)
+    assert document.get("prompt_cache_key") == key
+    assert document.get("prompt_cache_options") == options
+    part = shared_part(document)
+    assert part.get("prompt_cache_breakpoint") == mark
+    assert part["text"].startswith("Say what you see.")
+    assert "prompt_cache_breakpoint" not in str(user_parts(document))
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("caching", list(PromptCaching))
+def test_caching_changes_nothing_else(api: str, caching: PromptCaching) -> None:
+    plain = ask(make_settings(api=api))
+    cached = ask(make_settings(api=api), make_question(caching=caching))
+    told = {key: value for key, value in cached.items() if not key.startswith("prompt_cache_")}
+    for document in (plain, told):
+        part = shared_part(document)
+        document.get("messages", document.get("input"))[0]["content"] = part["text"]
+    assert told == plain
+
+
+def repair(api: str, answer: str, complaint: str, **question: Any) -> bytes:
+    asked, fault = make_question(**question), Repair(answer=answer, complaint=complaint)
+    settings = make_settings(api=api)
+    if api == "responses":
+        return write_responses_repair(asked, ServiceTier.AUTO, fault, settings=settings)
+    return write_chat_repair(asked, ServiceTier.AUTO, fault, settings=settings, host=OPENAI)
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("caching", list(PromptCaching))
+def test_repair_is_the_question_with_words_for_the_picture(
+    api: str, caching: PromptCaching
+) -> None:
+    document = orjson.loads(repair(api, '{"title":5}', "title: 5 is not allowed", caching=caching))
+    check_against_descriptions(api, document)
+    [part] = user_parts(document)
+    assert set(part) == {"type", "text"}
+    assert "title: 5 is not allowed" in part["text"]
+    asked = ask(make_settings(api=api), make_question(caching=caching))
+    for one in (document, asked):
+        one.get("messages", one.get("input"))[1]["content"] = []
+    assert document == asked
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_repair_begins_with_the_same_bytes_as_the_question(api: str) -> None:
+    question = make_question(caching=PromptCaching.MARKED)
+    head = frame(make_settings(api=api), question).head
+    assert repair(api, "{", "cut", caching=PromptCaching.MARKED).startswith(head)
+
+
+@given(answer=st.text(), complaint=st.text())
+def test_nothing_in_a_repair_ends_its_strings(answer: str, complaint: str) -> None:
+    text = write_repair(Repair(answer=answer, complaint=complaint))
+    words, _, facts = text.partition("\n")
+    assert "corrected JSON object" in words
+    told = orjson.loads(facts)
+    assert set(told) == {"answer", "complaint"}
+    assert told["answer"] == answer.encode(errors="replace").decode()
+    assert "\n" not in facts
+
+
+@given(
+    answer=st.text(),
+    complaint=st.text() | st.sampled_from(['"' * 5_000, "\\" * 5_000, "\0" * 5_000, "ж" * 5_000]),
+)
+def test_words_around_an_answer_stay_within_what_is_reserved_for_them(
+    answer: str, complaint: str
+) -> None:
+    text = write_repair(Repair(answer=answer, complaint=complaint))
+    quoted = orjson.dumps(answer.encode(errors="replace").decode())
+    assert len(text.encode()) - len(quoted) <= REPAIR_TOKENS

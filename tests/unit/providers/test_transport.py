@@ -29,7 +29,13 @@ from pipeline import __version__
 from pipeline.domain.errors import AttemptTimeout, ConfigurationError, TransportError
 from pipeline.providers.credentials import Secret, make_key_headers, read_key
 from pipeline.providers.endpoint import choose_base_url, choose_proxy
-from pipeline.providers.transport import Reply, find_safe_origin, open_transport, translate_fault
+from pipeline.providers.transport import (
+    Reply,
+    choose_timeout_seconds,
+    find_safe_origin,
+    open_transport,
+    translate_fault,
+)
 
 pytestmark = pytest.mark.anyio
 KEYED = {"OPENAI_API_KEY": PLANTED_KEY}
@@ -177,6 +183,78 @@ async def test_slow_answer_is_a_timeout() -> None:
             await post(api.url, timeout_s=0.1)
 
 
+async def begin_only(request: web.Request) -> web.StreamResponse:
+    """Play: headers at once, and no end."""
+    response = web.StreamResponse(headers={"Content-Length": "10"})
+    await response.prepare(request)
+    await response.write(b"{")
+    await anyio.sleep(30)
+    return response
+
+
+@pytest.mark.parametrize(
+    ("play", "deadlines", "setting"),
+    [
+        (dawdle, {"timeout_s": 0.1}, "provider.timeout_s"),
+        (dawdle, {"first_byte_timeout_s": 0.1}, "provider.first_byte_timeout_s"),
+        (dawdle, {"first_byte_timeout_s": 5, "timeout_s": 0.1}, "provider.timeout_s"),
+        (begin_only, {"first_byte_timeout_s": 0.7, "timeout_s": 1}, "provider.timeout_s"),
+    ],
+)
+async def test_deadline_that_struck_is_named(
+    play: Any, deadlines: dict[str, float], setting: str
+) -> None:
+    async with serve(play) as api:
+        with pytest.raises(AttemptTimeout, match=f"within {setting}$") as caught:
+            await post(api.url, **deadlines)
+    assert caught.value.may_be_billed
+
+
+async def test_answer_in_time_is_not_touched_by_the_first_deadline() -> None:
+    async with serve(answer({"a": 1})) as api:
+        assert (await post(api.url, first_byte_timeout_s=30)).body == b'{"a":1}'
+
+
+@pytest.mark.parametrize(("size", "may_be_billed"), [(10, True), (40_000_000, False)])
+async def test_request_that_never_went_out_whole_cannot_be_billed(
+    size: int, may_be_billed: bool
+) -> None:
+    # Nobody accepts: what fits into the system's buffers goes out, and no more.
+    with socket.create_server(("127.0.0.1", 0)) as deaf, pytest.raises(AttemptTimeout) as caught:
+        await post(f"http://127.0.0.1:{deaf.getsockname()[1]}", b" " * size, timeout_s=1)
+    assert caught.value.may_be_billed is may_be_billed
+
+
+@pytest.mark.parametrize(("is_out", "words"), [(True, "billed"), (False, "before all was sent")])
+def test_broken_connection_says_whether_all_was_sent(is_out: bool, words: str) -> None:
+    fault = translate_fault(aiohttp.ServerDisconnectedError(), server="h", is_out=is_out)
+    assert fault.may_be_billed is is_out
+    assert words in str(fault)
+
+
+async def test_connection_that_never_stood_cannot_be_billed() -> None:
+    with pytest.raises(TransportError) as caught:
+        await post(f"http://127.0.0.1:{free_port()}")
+    assert not caught.value.may_be_billed
+
+
+@pytest.mark.parametrize(
+    ("tier", "wanted", "seconds"),
+    [("auto", 30, 30), ("default", 2000, 2000), ("flex", 30, 900), ("flex", 2000, 2000)],
+)
+async def test_flex_lane_is_given_its_time(tier: str, wanted: float, seconds: float) -> None:
+    settings = make_settings(
+        base_url="http://localhost",
+        service_tier=tier,
+        timeout_s=wanted,
+        first_byte_timeout_s=wanted,
+    )
+    assert choose_timeout_seconds(settings) == seconds
+    async with open_transport(settings, {}) as transport:
+        assert transport._session.timeout.total == seconds
+        assert transport._first_byte_seconds == seconds
+
+
 async def test_cancellation_passes_through() -> None:
     async with serve(dawdle) as api:
         with anyio.move_on_after(0.1) as scope:
@@ -227,6 +305,7 @@ def test_connect_timeout_is_told_from_a_slow_answer() -> None:
     fault = translate_fault(aiohttp.ConnectionTimeoutError(), server="h")
     assert isinstance(fault, AttemptTimeout)
     assert "provider.connect_timeout_s" in str(fault)
+    assert not fault.may_be_billed
 
 
 async def test_proxy_of_the_environment_is_used_with_its_password() -> None:

@@ -12,9 +12,11 @@ from pipeline.config.profiles import load_profile, shipped_profiles
 from pipeline.domain.errors import (
     AnswerCut,
     AskError,
+    BrokenJson,
     ContentFiltered,
     ContentRefused,
     InvalidAnswer,
+    NoAnswer,
 )
 from pipeline.domain.outcomes import Cause
 from pipeline.domain.vision import FinishReason
@@ -26,10 +28,13 @@ READER = AnswerReader(PROFILE, allow_empty=False)
 TEXT = orjson.dumps(ANSWER).decode()
 
 
-def complaint_about(answer: object, reader: AnswerReader = READER) -> str:
+def complaint_about(
+    answer: object, reader: AnswerReader = READER, *, kind: type[InvalidAnswer] = InvalidAnswer
+) -> str:
     response = make_response(answer)
     with pytest.raises(InvalidAnswer) as caught:
         reader.read(response)
+    assert type(caught.value) is kind
     assert caught.value.response is response
     assert caught.value.request_id == "req_7"
     return str(caught.value)
@@ -68,12 +73,14 @@ def test_wrapping_around_the_object_is_ignored(text: str) -> None:
     assert READER.read(make_response(text)) == (ANSWER, None)
 
 
+@pytest.mark.parametrize("text", [None, "", " \n"])
+def test_empty_text_is_no_answer(text: str | None) -> None:
+    assert complaint_about(text, kind=NoAnswer) == "the answer is empty"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "the answer is empty"),
-        ("", "the answer is empty"),
-        (" \n", "the answer is empty"),
         ("I cannot see the picture.", "the answer holds no JSON object"),
         ("} nothing {", "the answer holds no JSON object"),
         ("[1, 2]", "the answer holds no JSON object"),
@@ -85,8 +92,8 @@ def test_wrapping_around_the_object_is_ignored(text: str) -> None:
         ('{"a":' * 5_000 + "1" + "}" * 5_000, "the answer is not valid JSON"),
     ],
 )
-def test_text_without_one_object_is_invalid(text: str | None, said: str) -> None:
-    assert complaint_about(text).startswith(said)
+def test_text_without_one_whole_object_is_broken_json(text: str, said: str) -> None:
+    assert complaint_about(text, kind=BrokenJson).startswith(said)
 
 
 @pytest.mark.parametrize(
