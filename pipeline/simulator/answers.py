@@ -51,8 +51,21 @@ def make_answer(schema: Schema, sight: Sight, *, seed: int) -> Any:
     Raises:
         SchemaFault: no value can fit.
     """
+    return _write_root(_Writer(schema, sight, seed))
+
+
+def make_empty_answer(schema: Schema, sight: Sight) -> Any:
+    """Return the JSON value that fits the schema and says least: null and empty where allowed.
+
+    Raises:
+        SchemaFault: no value can fit.
+    """
+    return _write_root(_LeastWriter(schema, sight, 0))
+
+
+def _write_root(writer: "_Writer") -> Any:
     try:
-        return _Writer(schema, sight, seed).write(schema, ())
+        return writer.write(writer.root, ())
     except RecursionError as error:
         raise SchemaFault((), "no finite answer can satisfy the schema.") from error
 
@@ -212,6 +225,34 @@ class _Writer:
         words += [f"item {number}" for number in range(count - len(words))]
         marked = [f"{self.sight.signature} {word}" for word in words[:1]]
         return [fit_length(items, word) for word in marked + words[1:]]
+
+
+class _LeastWriter(_Writer):
+    """Writes as little as the schema allows."""
+
+    def _pick_option(self, options: Sequence[Schema], path: tuple[str, ...]) -> Schema:
+        del path
+        null = next((option for option in options if _is_null(option)), None)
+        return null or min(options, key=lambda option: measure_height(self.root, option))
+
+    def _pick_value(self, node: Schema, path: tuple[str, ...]) -> Any:
+        for least in (None, ""):
+            if least in node["enum"]:
+                return least
+        return super()._pick_value(node, path)
+
+    def _draw_count(self, node: Schema, path: tuple[str, ...]) -> int:
+        del path
+        return int(node.get("minItems", 0))
+
+    def _write_string(self, node: Schema, path: tuple[str, ...]) -> str:
+        if "pattern" in node or node.get("format") in FORMATS:
+            return super()._write_string(node, path)
+        return fit_length(node, "")
+
+    def _write_words(self, items: Schema, count: int, path: tuple[str, ...]) -> list[str]:
+        del path
+        return [fit_length(items, "")] * count
 
 
 def _is_null(option: Schema | bool) -> bool:

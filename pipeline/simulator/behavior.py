@@ -1,15 +1,20 @@
-"""How the server behaves: answers, latency and faults, all drawn from one seed."""
+"""How the server behaves: answers, latency, limits and faults, all drawn from one seed."""
 
 import math
 import random
 from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Fault(StrEnum):
-    """What can go wrong with one request; the names are those of the shares in ``Behavior``."""
+    """What can go wrong with one request; the names are those of the shares in ``Behavior``.
+
+    Their order decides which request meets which, so that a seed keeps its faults.
+    """
 
     RATE_LIMITED = "rate_limited"
     SERVER_ERROR = "server_error"
@@ -18,9 +23,43 @@ class Fault(StrEnum):
     HANG = "hang"
     REFUSED = "refused"
     WRONG_SCHEMA = "wrong_schema"
+    TOKENS_LIMITED = "tokens_limited"
+    SLOW_DOWN = "slow_down"
+    FLEX_SHORTAGE = "flex_shortage"
+    NO_QUOTA = "no_quota"
+    CREDIT_EXHAUSTED = "credit_exhausted"
+    ORGANIZATION_SPEND = "organization_spend"
+    PROJECT_SPEND = "project_spend"
+    ORGANIZATION_USAGE = "organization_usage"
+    BAD_GATEWAY = "bad_gateway"
+    OVERLOADED = "overloaded"
+    GATEWAY_TIMEOUT = "gateway_timeout"
+    ERROR_IN_200 = "error_in_200"
+    RESET = "reset"
+    SLOW_BODY = "slow_body"
+    BAD_BODY = "bad_body"
+    NO_CHOICES = "no_choices"
+    EMPTY_ANSWER = "empty_answer"
+    CUT_ANSWER = "cut_answer"
+    CONTENT_FILTER = "content_filter"
+    SUBSTITUTED = "substituted"
+    DOWNGRADED = "downgraded"
+
+
+class Outage(StrEnum):
+    """What every request of a run can meet."""
+
+    BAD_KEY = "bad_key"
+    FORBIDDEN = "forbidden"
+    NO_CREDIT = "no_credit"
+    SPEND_LIMIT = "spend_limit"
+    NO_MODEL = "no_model"
+    SCHEMA = "schema"
+    DOWN = "down"
 
 
 Share = Field(0.0, ge=0, le=1)
+PerMinute = Field(None, ge=1)
 
 
 class Behavior(BaseModel):
@@ -29,26 +68,81 @@ class Behavior(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = Field(0, description="Decides answers, delays and faults.")
+    require_key: str | None = Field(
+        None, repr=False, description="The only key that is accepted; unset: any, and none."
+    )
+    retire: bool = Field(default=False, description="Whether retired models are unknown.")
+
     latency_ms: float = Field(0.0, ge=0, description="Least time before an answer.")
     latency_jitter_ms: float = Field(
         0.0, ge=0, description="Added at random: the maximum when uniform, the median if lognormal."
     )
     latency_shape: Literal["uniform", "lognormal"] = "uniform"
-    require_key: str | None = Field(
-        None, repr=False, description="The only key that is accepted; unset: any, and none."
+    capacity: int | None = Field(
+        None, ge=1, description="Requests at once that it serves at full speed; unset: any number."
     )
-    retire: bool = Field(default=False, description="Whether retired models are unknown.")
-    retry_after_ms: int = Field(100, ge=0, description="Wait that a rate-limited answer asks for.")
+    overload_exponent: float = Field(
+        1.0,
+        ge=0,
+        description="Beyond the capacity latency grows by (in flight / capacity) to this power.",
+    )
+    slow_body_ms: float = Field(
+        5000.0, ge=0, description="Time over which the body of a slow answer trickles in."
+    )
+
+    requests_per_minute: int | None = PerMinute
+    tokens_per_minute: int | None = PerMinute
+    project_tokens_per_minute: int | None = PerMinute
+    bucket_s: float = Field(
+        60.0, gt=0, description="Depth of the buckets: seconds of the rate that may come at once."
+    )
+    headers_at: Literal["admission", "answer"] = "admission"
+    rate_headers: bool = Field(
+        default=True, description="Whether answers tell limits and waits; a limit holds either way."
+    )
+    retry_after_ms: int = Field(
+        100, ge=0, description="Wait that the shares of rate-limited answers ask for."
+    )
+
     max_faults_per_picture: int | None = Field(
         None, ge=0, description="Faults after which a picture is always answered; unset: no end."
     )
+    fault_plan: Path | None = Field(
+        None, description="File that names the faults of single requests; it outranks the shares."
+    )
+    refuse_all: Outage | None = Field(None, description="What every request meets.")
+    substitute_model: str = Field(
+        "gpt-5.4-nano", min_length=1, description="Answers where a model is substituted."
+    )
+
     rate_limited: float = Share
+    tokens_limited: float = Share
+    slow_down: float = Share
+    flex_shortage: float = Share
+    no_quota: float = Share
+    credit_exhausted: float = Share
+    organization_spend: float = Share
+    project_spend: float = Share
+    organization_usage: float = Share
     server_error: float = Share
-    cut_body: float = Share
-    bad_json: float = Share
+    bad_gateway: float = Share
+    overloaded: float = Share
+    gateway_timeout: float = Share
+    error_in_200: float = Share
+    reset: float = Share
     hang: float = Share
-    refused: float = Share
+    slow_body: float = Share
+    cut_body: float = Share
+    bad_body: float = Share
+    no_choices: float = Share
+    empty_answer: float = Share
+    bad_json: float = Share
     wrong_schema: float = Share
+    refused: float = Share
+    content_filter: float = Share
+    cut_answer: float = Share
+    substituted: float = Share
+    downgraded: float = Share
 
     @model_validator(mode="after")
     def _check_shares(self) -> Self:
@@ -62,6 +156,11 @@ class Behavior(BaseModel):
         """Share of requests that meet each fault."""
         return {fault: getattr(self, fault.value) for fault in Fault}
 
+    @cached_property
+    def likely_faults(self) -> tuple[tuple[Fault, float], ...]:
+        """The faults that can come at all, with their shares."""
+        return tuple((fault, share) for fault, share in self.shares().items() if share)
+
 
 def _make_chance(behavior: Behavior, what: str, picture: str, times_seen: int) -> random.Random:
     return random.Random(f"{behavior.seed}/{what}/{picture}/{times_seen}")
@@ -69,8 +168,10 @@ def _make_chance(behavior: Behavior, what: str, picture: str, times_seen: int) -
 
 def draw_fault(behavior: Behavior, picture: str, *, times_seen: int) -> Fault | None:
     """Pick the fault of a picture's next request, or none; independent of all other pictures."""
+    if not behavior.likely_faults:
+        return None
     point = _make_chance(behavior, "fault", picture, times_seen).random()
-    for fault, share in behavior.shares().items():
+    for fault, share in behavior.likely_faults:
         if point < share:
             return fault
         point -= share
@@ -88,3 +189,10 @@ def draw_latency_seconds(behavior: Behavior, picture: str, *, times_seen: int) -
             spread = chance.lognormvariate(0, 0.5)
         jitter *= spread
     return (behavior.latency_ms + jitter) / 1000
+
+
+def overload_factor(behavior: Behavior, *, in_flight: int) -> float:
+    """How many times longer an answer takes with so many requests at once; at least 1."""
+    if behavior.capacity is None:
+        return 1.0
+    return float(max(1.0, in_flight / behavior.capacity) ** behavior.overload_exponent)

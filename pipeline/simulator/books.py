@@ -3,7 +3,7 @@
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import count, islice
 from typing import Any, Final
 
@@ -14,6 +14,18 @@ LOG_LENGTH: Final = 100_000
 """Requests the log remembers; the sums forget none."""
 UNANSWERED: Final = "none"
 """Stands for the status of a request that got none: it hung, or the client left."""
+FINAL_FAULTS: Final = frozenset(
+    {
+        None,
+        Fault.REFUSED,
+        Fault.CONTENT_FILTER,
+        Fault.EMPTY_ANSWER,
+        Fault.SLOW_BODY,
+        Fault.SUBSTITUTED,
+        Fault.DOWNGRADED,
+    }
+)
+"""After these a client has its answer and no reason to ask again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +38,10 @@ class LogLine:
     """Arrival, seconds since 1970."""
     api: str
     model: str | None = None
+    """As asked for."""
+    answered_by: str | None = None
+    tier: str | None = None
+    """That served, once an answer was billed."""
     sha256: str | None = None
     """Of the picture in question."""
     width: int | None = None
@@ -33,11 +49,20 @@ class LogLine:
     detail: str | None = None
     status: int | None = None
     fault: str | None = None
+    refused_by: str | None = None
+    """Bucket that did not let it in: ``requests``, ``tokens``, ``project-tokens``."""
+    reserved_tokens: int | None = None
+    """Drawn from the limits; None for a request that was not let in."""
     input_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
     output_tokens: int = 0
+    reasoning_tokens: int = 0
     cost_nano: int | None = None
     """None when nothing was billed, or the model has no known price."""
+    is_billed: bool = False
+    delivered: bool = False
+    """Whether the whole answer was handed over and the client had not left."""
 
 
 @dataclass(slots=True)
@@ -47,6 +72,62 @@ class PictureAccount:
     seen: int = 0
     faults: int = 0
     answered: bool = False
+
+
+@dataclass(slots=True)
+class Bill:
+    """Sum of billed answers."""
+
+    requests: int = 0
+    unpriced: int = 0
+    """Of these, without a known price."""
+    usage: TokenUsage = field(default_factory=TokenUsage)
+    cost_nano: int = 0
+
+    def add(self, usage: TokenUsage, cost_nano: int | None) -> None:
+        self.requests += 1
+        self.unpriced += cost_nano is None
+        self.usage += usage
+        self.cost_nano += cost_nano or 0
+
+    def as_document(self) -> dict[str, Any]:
+        return {
+            "requests": self.requests,
+            "unpriced": self.unpriced,
+            "tokens": asdict(self.usage),
+            "cost_nano": self.cost_nano,
+        }
+
+
+@dataclass(slots=True)
+class Admissions:
+    """What the limits let through: enough to say what share of an allowed rate was used."""
+
+    requests: int = 0
+    tokens: int = 0
+    """Input and most output, as drawn from the limits."""
+    first_when: float | None = None
+    """Seconds since 1970, as ``last_when``."""
+    last_when: float | None = None
+    first_at: float = 0.0
+    """On the server's clock, in seconds, as ``last_at``: it does not jump."""
+    last_at: float = 0.0
+
+    def add(self, tokens: int, *, when: float, at: float) -> None:
+        if self.first_when is None:
+            self.first_when, self.first_at = when, at
+        self.requests += 1
+        self.tokens += tokens
+        self.last_when, self.last_at = when, at
+
+    def as_document(self) -> dict[str, Any]:
+        return {
+            "requests": self.requests,
+            "tokens": self.tokens,
+            "first_when": self.first_when,
+            "last_when": self.last_when,
+            "seconds": self.last_at - self.first_at,
+        }
 
 
 class Books:
@@ -59,18 +140,34 @@ class Books:
     def reset(self) -> None:
         """Forget everything, how often each picture was seen included."""
         self.requests = 0
+        self.let_through = 0
+        """Requests that met their verdict: understood, and not refused by the limits."""
         self.answered = 0
         self.sent_again = 0
         """Requests about a picture that had been answered for good before."""
         self.max_inflight = 0
         self.by_status: Counter[str] = Counter()
         self.by_fault: Counter[str] = Counter()
+        self.refused_by: Counter[str] = Counter()
+        """Requests that a bucket did not let in, by its measure."""
+        self.admitted = Admissions()
         self.usage = TokenUsage()
         self.cost_nano: Counter[str] = Counter()
-        """By model."""
+        """By the model that answered."""
+        self.delivered = Bill()
+        self.undelivered = Bill()
+        self.by_lane: dict[tuple[str, str], Bill] = {}
+        """By the model and the tier that answered."""
+        self.bill_by_fault: dict[str, Bill] = {}
         self.pictures: dict[bytes, PictureAccount] = {}
+        self._questions: dict[str, PictureAccount] = {}
         self.log: deque[LogLine] = deque(maxlen=LOG_LENGTH)
         self._numbers = count(1)
+
+    @property
+    def inflight(self) -> int:
+        """Requests under way."""
+        return self._inflight
 
     @contextmanager
     def open_visit(self, line: LogLine) -> Iterator["Visit"]:
@@ -90,15 +187,30 @@ class Books:
         key = bytes.fromhex(sha256)
         return self.pictures.setdefault(key, PictureAccount()) if key else PictureAccount()
 
+    def open_question(self, signature: str) -> PictureAccount:
+        """Find or make the account of a question that has no picture."""
+        return self._questions.setdefault(signature, PictureAccount())
+
     def _enter(self, visit: "Visit") -> None:
-        line = replace(visit.line, number=next(self._numbers))
+        line = visit.close(next(self._numbers))
         self.log.append(line)
         self.by_status[UNANSWERED if line.status is None else str(line.status)] += 1
         if line.fault:
             self.by_fault[line.fault] += 1
-        self.usage += visit.usage
-        if line.model is not None and line.cost_nano is not None:
-            self.cost_nano[line.model] += line.cost_nano
+        if line.refused_by:
+            self.refused_by[line.refused_by] += 1
+        if line.is_billed:
+            self._charge(line, visit.usage)
+
+    def _charge(self, line: LogLine, usage: TokenUsage) -> None:
+        model = line.answered_by or line.model or UNANSWERED
+        self.usage += usage
+        if line.cost_nano is not None:
+            self.cost_nano[model] += line.cost_nano
+        lane = self.by_lane.setdefault((model, line.tier or "default"), Bill())
+        fault = self.bill_by_fault.setdefault(line.fault or UNANSWERED, Bill())
+        for bill in (self.delivered if line.delivered else self.undelivered, lane, fault):
+            bill.add(usage, line.cost_nano)
 
     def list_after(self, number: int) -> list[dict[str, Any]]:
         """Log lines with a higher number, oldest first."""
@@ -112,17 +224,25 @@ class Books:
             "answered": self.answered,
             "by_status": dict(self.by_status),
             "by_fault": dict(self.by_fault),
+            "refused": self.refused_by.total(),
+            "refused_by": dict(self.refused_by),
+            "admitted": self.admitted.as_document(),
             "pictures": len(self.pictures),
             "pictures_answered": sum(account.answered for account in self.pictures.values()),
             "sent_again": self.sent_again,
             "inflight": self._inflight,
             "max_inflight": self.max_inflight,
-            "tokens": {
-                "input": self.usage.input,
-                "cached": self.usage.cached,
-                "output": self.usage.output,
-            },
+            "tokens": asdict(self.usage),
             "cost_nano": dict(self.cost_nano),
+            "delivered": self.delivered.as_document(),
+            "undelivered": self.undelivered.as_document(),
+            "by_lane": [
+                {"model": model, "tier": tier, **bill.as_document()}
+                for (model, tier), bill in self.by_lane.items()
+            ],
+            "bill_by_fault": {
+                fault: bill.as_document() for fault, bill in self.bill_by_fault.items()
+            },
         }
 
 
@@ -130,23 +250,27 @@ class Visit:
     """One request under way: what the log will say of it."""
 
     def __init__(self, line: LogLine) -> None:
-        self.line = line
+        self._line = line
+        self._facts: dict[str, Any] = {}
         self.usage = TokenUsage()
 
     def note(self, **facts: Any) -> None:
         """Add facts to the line to be logged."""
-        self.line = replace(self.line, **facts)
+        self._facts.update(facts)
 
     def bill(self, usage: TokenUsage, *, cost_nano: int | None) -> None:
         """Charge for an answer, from the moment it is made: the client may leave unanswered."""
         self.usage = usage
         self.note(
+            is_billed=True,
             input_tokens=usage.input,
             cached_tokens=usage.cached,
+            cache_write_tokens=usage.cache_write,
             output_tokens=usage.output,
+            reasoning_tokens=usage.reasoning,
             cost_nano=cost_nano,
         )
 
-
-FINAL_FAULTS: Final = frozenset({None, Fault.REFUSED})
-"""After these a client has its answer and no reason to ask again."""
+    def close(self, number: int) -> LogLine:
+        """Write the line."""
+        return replace(self._line, number=number, **self._facts)

@@ -2,11 +2,11 @@
 
 from typing import Any, Final
 
-from pipeline.simulator.exchange import Reply
 from pipeline.simulator.reading import Api
+from pipeline.simulator.replying import Reply
 
-_TIERS: Final = {"auto": "default", "fast": "priority"}
-"""Tier that answers, where it is not named as the one asked for."""
+_INCOMPLETE: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
+"""Endings as the Responses API names them."""
 _ECHOED: Final[dict[str, Any]] = {
     "instructions": None,
     "max_output_tokens": None,
@@ -27,11 +27,6 @@ _ECHOED: Final[dict[str, Any]] = {
 """What a response repeats from its request, with the API's defaults."""
 
 
-def served_tier(asked: str) -> str:
-    """Name the service tier that answers when ``asked`` is asked for."""
-    return _TIERS.get(asked, asked)
-
-
 def make_document(reply: Reply, *, number: int, created: int) -> dict[str, Any]:
     """Write the answer as the API that was asked writes it.
 
@@ -46,30 +41,26 @@ def make_document(reply: Reply, *, number: int, created: int) -> dict[str, Any]:
 
 
 def _make_chat(reply: Reply, *, number: int, created: int) -> dict[str, Any]:
-    asked = reply.thought.asked
+    return {
+        "id": f"chatcmpl-{number:024x}",
+        "object": "chat.completion",
+        "created": created,
+        "model": reply.lane.model,
+        "choices": [] if reply.is_void else [_make_choice(reply)],
+        "usage": _make_chat_usage(reply),
+        "service_tier": reply.lane.tier,
+        "system_fingerprint": "fp_simulator",
+    }
+
+
+def _make_choice(reply: Reply) -> dict[str, Any]:
     message: dict[str, Any] = {
         "role": "assistant",
         "content": None if reply.is_refusal else reply.text,
         "refusal": reply.text if reply.is_refusal else None,
         "annotations": [],
     }
-    return {
-        "id": f"chatcmpl-{number:024x}",
-        "object": "chat.completion",
-        "created": created,
-        "model": asked.model,
-        "choices": [
-            {
-                "index": 0,
-                "message": message,
-                "logprobs": None,
-                "finish_reason": "length" if reply.is_cut else "stop",
-            }
-        ],
-        "usage": _make_chat_usage(reply),
-        "service_tier": served_tier(asked.service_tier),
-        "system_fingerprint": "fp_simulator",
-    }
+    return {"index": 0, "message": message, "logprobs": None, "finish_reason": reply.ending}
 
 
 def _make_chat_usage(reply: Reply) -> dict[str, Any]:
@@ -96,8 +87,10 @@ def _make_chat_usage(reply: Reply) -> dict[str, Any]:
 
 def _make_response(reply: Reply, *, number: int, created: int) -> dict[str, Any]:
     asked = reply.thought.asked
-    status = "incomplete" if reply.is_cut else "completed"
+    reason = _INCOMPLETE.get(reply.ending)
+    status = "incomplete" if reason else "completed"
     reasoning = asked.document.get("reasoning") or {}
+    caching = asked.document.get("prompt_cache_options")
     echoed = {
         key: default if asked.document.get(key) is None else asked.document[key]
         for key, default in _ECHOED.items()
@@ -106,15 +99,16 @@ def _make_response(reply: Reply, *, number: int, created: int) -> dict[str, Any]
         "id": f"resp_{number:024x}",
         "object": "response",
         "created_at": created,
-        "completed_at": None if reply.is_cut else created,
+        "completed_at": None if reason else created,
         "status": status,
         "background": False,
         "error": None,
-        "incomplete_details": {"reason": "max_output_tokens"} if reply.is_cut else None,
-        "model": asked.model,
-        "output": [_make_output(reply, number=number, status=status)],
+        "incomplete_details": {"reason": reason} if reason else None,
+        "model": reply.lane.model,
+        "output": [] if reply.is_void else [_make_output(reply, number=number, status=status)],
+        "prompt_cache_options": {"mode": "implicit", "ttl": "30m"} | caching if caching else None,
         "reasoning": {"effort": reasoning.get("effort"), "summary": None},
-        "service_tier": served_tier(asked.service_tier),
+        "service_tier": reply.lane.tier,
         "store": asked.document.get("store", True),
         "text": {"format": {"type": "text"}, "verbosity": "medium"}
         | (asked.document.get("text") or {}),

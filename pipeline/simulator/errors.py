@@ -1,5 +1,7 @@
 """Refusals as the real API words them: an HTTP status and an error document."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -12,10 +14,14 @@ class ApiError(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
-        self.code = code
+        self.code: str | int | None = code
         self.param = param
         self.kind = "server_error" if status >= 500 else "invalid_request_error"  # noqa: PLR2004 - the first server status
         self.headers: dict[str, str] = {}
+        self.is_html = False
+        """Whether a proxy answers in the API's place, in HTML."""
+        self.model: str | None = None
+        """That was asked for, once it is known."""
 
     def document(self) -> dict[str, Any]:
         facts = {
@@ -27,21 +33,25 @@ class ApiError(Exception):
         return {"error": facts}
 
 
+@contextmanager
+def about_model(name: str) -> Iterator[None]:
+    """Let every refusal within tell which model was asked for."""
+    try:
+        yield
+    except ApiError as error:
+        error.model = name
+        raise
+
+
 def bad_request(message: str, *, code: str | None = None, param: str | None = None) -> ApiError:
     return ApiError(400, message, code=code, param=param)
 
 
-def rate_limited(model: str, wait_ms: int) -> ApiError:
-    """429 that asks to wait; ``retry-after`` is in whole seconds, so it rounds up."""
-    error = ApiError(
-        429,
-        f"Rate limit reached for {model} on requests per min (RPM): try again in {wait_ms}ms.",
-        code="rate_limit_exceeded",
-    )
-    error.kind = "requests"
-    error.headers = {"retry-after": str(-(-wait_ms // 1000)), "retry-after-ms": str(wait_ms)}
-    return error
+def unknown_parameter(param: str) -> ApiError:
+    """400, as for a parameter that the model or the API does not have."""
+    return bad_request(f"Unknown parameter: '{param}'.", code="unknown_parameter", param=param)
 
 
-def server_failed() -> ApiError:
-    return ApiError(500, "The server had an error while processing your request. Sorry about that!")
+def make_wait_headers(wait_ms: int) -> dict[str, str]:
+    """Ask to wait; ``retry-after`` is in whole seconds, so it rounds up."""
+    return {"retry-after": str(-(-wait_ms // 1000)), "retry-after-ms": str(wait_ms)}

@@ -1,26 +1,28 @@
 """One request understood and answered in thought: pure, some milliseconds of CPU, no sockets."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Final
 
 import orjson
 
 from pipeline.costs.image_tokens import TooManyPatches, image_tokens
 from pipeline.costs.models import ModelSpec
 from pipeline.costs.text_tokens import REQUEST_TOKENS, estimate_text_tokens
-from pipeline.domain.usage import TokenUsage
 from pipeline.simulator.answers import make_answer, make_json_object, make_text
-from pipeline.simulator.behavior import Fault
-from pipeline.simulator.errors import ApiError, bad_request
+from pipeline.simulator.errors import about_model, bad_request, unknown_parameter
+from pipeline.simulator.prompt_cache import CacheWish, make_prefix, sells_writes
 from pipeline.simulator.reading import Api, Asked, SentPicture, read_request
+from pipeline.simulator.refusals import unknown_model
 from pipeline.simulator.sight import Sight, decode_data_url, look_at, look_at_nothing
 from pipeline.simulator.strict_schema import SchemaFault, check_schema, refuse_schema
 
 FindModel = Callable[[str], ModelSpec | None]
 
-REFUSAL: Final = "I'm sorry, but I can't help with this picture."
+_MOST_REMEMBERED: Final = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,7 @@ class Thought:
     """A request the server could answer, and what it would say."""
 
     asked: Asked
+    """Without its words and pictures, which nobody needs any more."""
     spec: ModelSpec
     sight: Sight
     """Of the last picture, which is the one in question: examples come before it."""
@@ -35,17 +38,31 @@ class Thought:
     text: str
     text_tokens: int
     image_tokens: int
+    cache_wish: CacheWish
+
+    @property
+    def input_tokens(self) -> int:
+        return self.text_tokens + self.image_tokens
+
+    @property
+    def subject(self) -> str:
+        """What is asked about, in hex: the picture's sha256, or else the question's signature."""
+        return self.sight.sha256 or self.sight.signature
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """What goes out, and what it costs."""
+class Thoughts:
+    """The latest thoughts by what was asked: a request sent again is not thought about again."""
 
-    thought: Thought
-    text: str
-    is_refusal: bool
-    is_cut: bool
-    usage: TokenUsage
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[Api, bytes], Thought] = OrderedDict()
+
+    def find(self, api: Api, digest: bytes) -> Thought | None:
+        return self._kept.get((api, digest))
+
+    def keep(self, api: Api, digest: bytes, thought: Thought) -> None:
+        self._kept[api, digest] = thought
+        if len(self._kept) > _MOST_REMEMBERED:
+            self._kept.popitem(last=False)
 
 
 def think(body: bytes, api: Api, find_model: FindModel, *, seed: int) -> Thought:
@@ -55,67 +72,72 @@ def think(body: bytes, api: Api, find_model: FindModel, *, seed: int) -> Thought
         ApiError: the real API would refuse it.
     """
     asked = read_request(body, api)
+    with about_model(asked.model):
+        return _think_through(asked, find_model, seed=seed)
+
+
+def _think_through(asked: Asked, find_model: FindModel, *, seed: int) -> Thought:
     spec = find_model(asked.model)
     if spec is None:
         raise unknown_model(asked.model)
+    if asked.caching.param and not sells_writes(spec):
+        raise unknown_parameter(asked.caching.param)
     schema = _check_schema(asked)
     sights = [_look(picture) for picture in asked.pictures]
-    tokens = sum(
+    tokens = [
         _count_image_tokens(spec, picture, sight)
         for picture, sight in zip(asked.pictures, sights, strict=True)
-    )
+    ]
     sight = sights[-1] if sights else look_at_nothing(asked.text)
     text_tokens = estimate_text_tokens(asked.text) + estimate_text_tokens(schema)
     return Thought(
-        asked=asked,
+        asked=_forget_words(asked, schema),
         spec=spec,
         sight=sight,
         detail=asked.pictures[-1].detail if asked.pictures else None,
         text=_write_text(asked, sight, seed=seed),
         text_tokens=text_tokens + REQUEST_TOKENS,
-        image_tokens=tokens,
+        image_tokens=sum(tokens),
+        cache_wish=_make_cache_wish(asked, schema, tokens),
     )
 
 
-def make_reply(thought: Thought, fault: Fault | None) -> Reply:
-    """Turn the thought into what is sent, spoilt as the fault says, cut at the output limit."""
-    text = _spoil(thought, fault)
-    limit = thought.asked.max_output_tokens
-    tokens = estimate_text_tokens(text)
-    is_cut = limit is not None and tokens > limit
-    if limit is not None and tokens > limit:
-        text, tokens = _cut(text, limit), limit
-    usage = TokenUsage(input=thought.text_tokens + thought.image_tokens, output=tokens)
-    return Reply(
-        thought=thought,
-        text=text,
-        is_refusal=fault is Fault.REFUSED,
-        is_cut=is_cut,
-        usage=usage,
+def _forget_words(asked: Asked, schema: bytes) -> Asked:
+    document = {k: v for k, v in asked.document.items() if k not in {"messages", "input"}}
+    wanted = replace(asked.format, schema=_share(schema)) if schema else asked.format
+    return replace(asked, document=document, text="", pictures=(), format=wanted)
+
+
+@lru_cache(maxsize=64)
+def _share(schema: bytes) -> Any:
+    """One copy for all thoughts, as a run sends the same schema every time."""
+    return orjson.loads(schema)
+
+
+def _make_cache_wish(asked: Asked, schema: bytes, image_tokens: list[int]) -> CacheWish:
+    caching = asked.caching
+    if caching.words is None:
+        return CacheWish(key=caching.key, is_explicit=caching.is_explicit)
+    text_tokens = estimate_text_tokens("\n".join(caching.words)) + estimate_text_tokens(schema)
+    shared = asked.pictures[: caching.pictures]
+    prefix = make_prefix(
+        [*caching.words, *(picture.url for picture in shared)],
+        schema,
+        tokens=text_tokens + sum(image_tokens[: caching.pictures]),
     )
-
-
-def unknown_model(name: str) -> ApiError:
-    """404, in the words of the API."""
-    message = f"The model `{name}` does not exist or you do not have access to it."
-    return ApiError(404, message, code="model_not_found")
+    return CacheWish(key=caching.key, is_explicit=caching.is_explicit, prefix=prefix)
 
 
 def _check_schema(asked: Asked) -> bytes:
     wanted = asked.format
     if wanted.schema is None:
         return b""
-    param = _schema_param(asked)
     try:
         schema = orjson.dumps(wanted.schema)
     except orjson.JSONEncodeError as error:
-        raise refuse_schema("nested too deeply.", name=wanted.name, param=param) from error
-    check_schema(schema, is_strict=wanted.is_strict, name=wanted.name, param=param)
+        raise refuse_schema("nested too deeply.", name=wanted.name, param=wanted.param) from error
+    check_schema(schema, is_strict=wanted.is_strict, name=wanted.name, param=wanted.param)
     return schema
-
-
-def _schema_param(asked: Asked) -> str:
-    return "response_format" if asked.api is Api.CHAT else "text.format.schema"
 
 
 def _look(picture: SentPicture) -> Sight:
@@ -143,7 +165,7 @@ def _write_text(asked: Asked, sight: Sight, *, seed: int) -> str:
     try:
         answer = make_answer(wanted.schema, sight, seed=seed)
     except SchemaFault as fault:
-        raise refuse_schema(str(fault), name=wanted.name, param=_schema_param(asked)) from fault
+        raise refuse_schema(str(fault), name=wanted.name, param=wanted.param) from fault
     return orjson.dumps(answer).decode()
 
 
@@ -156,25 +178,3 @@ def _write_unforced(asked: Asked, sight: Sight, *, seed: int) -> str:
     if asked.format.kind == "text":
         return make_text(sight, seed=seed)
     return orjson.dumps(make_json_object(sight, seed=seed)).decode()
-
-
-def _spoil(thought: Thought, fault: Fault | None) -> str:
-    if fault is Fault.REFUSED:
-        return REFUSAL
-    if fault is Fault.WRONG_SCHEMA:
-        return orjson.dumps({"unexpected": thought.sight.signature}).decode()
-    if fault is Fault.BAD_JSON:
-        return thought.text[: len(thought.text) * 2 // 3]
-    return thought.text
-
-
-def _cut(text: str, limit: int) -> str:
-    """Longest beginning that is within ``limit`` tokens."""
-    shortest, longest = 0, len(text)
-    while shortest < longest:
-        middle = (shortest + longest + 1) // 2
-        if estimate_text_tokens(text[:middle]) <= limit:
-            shortest = middle
-        else:
-            longest = middle - 1
-    return text[:shortest]

@@ -1,5 +1,6 @@
 """A request document, read as strictly as the real API reads it."""
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any, Final, Literal, cast
 import orjson
 
 from pipeline.domain.vision import Detail
-from pipeline.simulator.errors import ApiError, bad_request
+from pipeline.simulator.errors import ApiError, about_model, bad_request, unknown_parameter
 from pipeline.simulator.strict_schema import find_malformation
 
 MIN_RESPONSES_OUTPUT_TOKENS: Final = 16
@@ -45,6 +46,22 @@ class AnswerFormat:
     name: str = ""
     schema: Mapping[str, Any] | None = None
     is_strict: bool = False
+    param: str = "response_format"
+    """That an error about the schema names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedCaching:
+    """What the request says of the prompt cache, and what could be kept there."""
+
+    key: str
+    is_explicit: bool
+    param: str | None
+    """First parameter that only models with a price for cache writes have."""
+    words: tuple[str, ...] | None
+    """Of the prefix; None when nothing is to be cached."""
+    pictures: int
+    """In the prefix, from the first one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +79,7 @@ class Asked:
     format: AnswerFormat
     max_output_tokens: int | None
     service_tier: str
+    caching: AskedCaching
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +99,15 @@ def read_request(body: bytes, api: Api) -> Asked:
     model = document.get("model")
     if not model or not isinstance(model, str):
         raise bad_request("you must provide a model parameter")
+    with about_model(model):
+        return _read_all(document, api, model)
+
+
+def _read_all(document: Mapping[str, Any], api: Api, model: str) -> Asked:
     _refuse_unsupported(document)
     messages = _list_messages(document, api)
     parts = [part for message in messages for part in _list_parts(*message)]
-    text = "\n".join(_read_text(part) for part in parts if part.content["type"] in _TEXT_PARTS)
+    text = "\n".join(map(_read_text, _texts(parts)))
     answer_format = _read_format(document, api)
     if answer_format.kind == "json_object":
         _require_word_json(text, api)
@@ -98,6 +121,7 @@ def read_request(body: bytes, api: Api) -> Asked:
         format=answer_format,
         max_output_tokens=_read_output_limit(document, api),
         service_tier=document.get("service_tier") or "auto",
+        caching=_read_caching(document, parts, api),
     )
 
 
@@ -191,11 +215,7 @@ def _read_text(part: _Part) -> str:
 
 def _find_worded_schema(parts: Sequence[_Part]) -> Mapping[str, Any] | None:
     """The last line of the instructions that is an object's schema as a whole."""
-    texts = [
-        part.content["text"]
-        for part in parts
-        if part.role in _INSTRUCTING_ROLES and part.content["type"] in _TEXT_PARTS
-    ]
+    texts = [part.content["text"] for part in _texts(parts) if part.role in _INSTRUCTING_ROLES]
     lines = [line for text in texts for line in text.split("\n") if line.startswith("{")]
     found = (schema for line in reversed(lines) if (schema := _read_worded(line)))
     return next(found, None)
@@ -275,6 +295,7 @@ def _read_schema_format(wanted: Any, place: str) -> AnswerFormat:
         name=wanted["name"],
         schema=wanted["schema"],
         is_strict=bool(wanted.get("strict")),
+        param="text.format.schema" if place == "text.format" else "response_format",
     )
 
 
@@ -307,3 +328,55 @@ def _read_output_limit(document: Mapping[str, Any], api: Api) -> int | None:
             )
         return limit
     return None
+
+
+def _read_caching(document: Mapping[str, Any], parts: Sequence[_Part], api: Api) -> AskedCaching:
+    key = document.get("prompt_cache_key")
+    if not isinstance(key, str | None):
+        raise _wrong_type("prompt_cache_key", "a string")
+    options = document.get("prompt_cache_options")
+    modes = ("implicit", "explicit")
+    if options is not None:
+        _check_cache_object(options, "prompt_cache_options", {"mode": modes, "ttl": ("30m",)})
+    marked = [
+        number for number, part in enumerate(parts) if "prompt_cache_breakpoint" in part.content
+    ]
+    places = [f"{parts[number].param}.prompt_cache_breakpoint" for number in marked]
+    for number, place in zip(marked, places, strict=True):
+        marker = parts[number].content["prompt_cache_breakpoint"]
+        _check_cache_object(marker, place, {"mode": ("explicit",)})
+        if not marker:
+            raise _missing(f"{place}.mode")
+    is_explicit = (options or {}).get("mode") == "explicit"
+    prefix = _find_prefix(parts, marked, api, is_explicit=is_explicit)
+    return AskedCaching(
+        key=key or "",
+        is_explicit=is_explicit,
+        param=next(iter(["prompt_cache_options"] * (options is not None) + places), None),
+        words=None if is_explicit and not marked else tuple(map(_read_text, _texts(prefix))),
+        pictures=sum(_is_picture(part, api) for part in prefix),
+    )
+
+
+def _texts(parts: Sequence[_Part]) -> list[_Part]:
+    return [part for part in parts if part.content["type"] in _TEXT_PARTS]
+
+
+def _check_cache_object(value: object, place: str, allowed: Mapping[str, tuple[str, ...]]) -> None:
+    if not isinstance(value, dict):
+        raise _wrong_type(place, "an object")
+    for name, given in value.items():
+        if name not in allowed:
+            raise unknown_parameter(f"{place}.{name}")
+        if given not in allowed[name]:
+            raise _wrong_value(f"{place}.{name}", given, allowed[name])
+
+
+def _find_prefix(
+    parts: Sequence[_Part], marked: Sequence[int], api: Api, *, is_explicit: bool
+) -> list[_Part]:
+    """What other requests can share: up to the last breakpoint, else the instructions."""
+    if is_explicit:
+        return list(parts[: marked[-1] + 1]) if marked else []
+    before = itertools.takewhile(lambda part: not _is_picture(part, api), parts)
+    return [part for part in before if part.role in _INSTRUCTING_ROLES]

@@ -1,5 +1,6 @@
 """The vision API as an HTTP server on the caller's event loop, and its way to run for good."""
 
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -9,7 +10,7 @@ import anyio
 from aiohttp import web
 from pydantic import ValidationError
 
-from pipeline.domain.errors import EnvironmentFault
+from pipeline.domain.errors import ConfigurationError, EnvironmentFault
 from pipeline.simulator.asking import Desk
 from pipeline.simulator.behavior import Behavior
 from pipeline.simulator.books import Books
@@ -26,17 +27,24 @@ _GRACE_SECONDS: Final = 0.05
 class Simulator:
     """The server while it is open; used as an async context manager.
 
-    ``behavior`` may be replaced at any time; requests that have begun keep the one they met.
+    ``behavior`` may be replaced at any time; requests that have begun keep the one they met, and
+    what is left of the limits is not refilled. ``clock`` gives seconds to limits and prompt
+    cache.
     Leaving it closes hung and unfinished requests. It may be opened once.
     """
 
     def __init__(
-        self, behavior: Behavior | None = None, *, host: str = "127.0.0.1", port: int = 0
+        self,
+        behavior: Behavior | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.host = host
         self.port = port
         """As listened on, once the server is open; 0 lets the system choose one."""
-        self._desk = Desk(behavior or Behavior())
+        self._desk = Desk(behavior or Behavior(), clock=clock)
         self._exits = AsyncExitStack()
 
     @property
@@ -118,11 +126,11 @@ class Simulator:
         return await self._desk.answer(request, Api.RESPONSES)
 
     async def _list_models(self, request: web.Request) -> web.StreamResponse:
-        self._desk.check_key(request)
+        self._desk.check_door(request)
         return send_json({"object": "list", "data": self._desk.list_models()})
 
     async def _show_model(self, request: web.Request) -> web.StreamResponse:
-        self._desk.check_key(request)
+        self._desk.check_door(request)
         return send_json(self._desk.show_model(request.match_info["name"]))
 
     async def _show_books(self, _: web.Request) -> web.StreamResponse:
@@ -137,9 +145,9 @@ class Simulator:
     async def _replace_behavior(self, request: web.Request) -> web.StreamResponse:
         try:
             self.behavior = Behavior.model_validate_json(await request.read())
-        except ValidationError as error:
+        except (ValidationError, ConfigurationError) as error:
             raise bad_request(str(error), code="invalid_behavior") from error
-        return send_json(self.behavior.model_dump(exclude={"require_key"}))
+        return send_json(self.behavior.model_dump(mode="json", exclude={"require_key"}))
 
     async def _reset_books(self, _: web.Request) -> web.StreamResponse:
         self.books.reset()

@@ -194,6 +194,27 @@ async def test_tier_that_answers_is_reported_and_priced() -> None:
         ({}, {"service_tier": "turbo"}, openai.BadRequestError, "invalid_value"),
         ({"rate_limited": 1}, {}, openai.RateLimitError, "rate_limit_exceeded"),
         ({"server_error": 1}, {}, openai.InternalServerError, None),
+        ({"overloaded": 1}, {}, openai.InternalServerError, "server_is_overloaded"),
+        ({"bad_gateway": 1}, {}, openai.InternalServerError, None),
+        ({"slow_down": 1}, {}, openai.RateLimitError, "slow_down"),
+        ({"no_quota": 1}, {}, openai.RateLimitError, "insufficient_quota"),
+        (
+            {"flex_shortage": 1},
+            {"service_tier": "flex"},
+            openai.RateLimitError,
+            "resource_unavailable",
+        ),
+        ({"tokens_per_minute": 10}, {}, openai.RateLimitError, "rate_limit_exceeded"),
+        ({"refuse_all": "bad_key"}, {}, openai.AuthenticationError, "invalid_api_key"),
+        (
+            {"refuse_all": "forbidden"},
+            {},
+            openai.PermissionDeniedError,
+            "unsupported_country_region_territory",
+        ),
+        ({"refuse_all": "no_model"}, {}, openai.NotFoundError, "model_not_found"),
+        ({"refuse_all": "no_credit"}, {}, openai.RateLimitError, "credit_balance_exhausted"),
+        ({"refuse_all": "down"}, {}, openai.InternalServerError, "server_is_overloaded"),
     ],
 )
 async def test_errors_become_the_exceptions_of_the_sdk(
@@ -251,3 +272,49 @@ async def test_right_key_is_accepted() -> None:
         assert await client.responses.create(**RESPONSES)
         with pytest.raises(openai.AuthenticationError):
             await client.with_options(api_key="wrong").models.list()
+
+
+async def test_substitute_and_lower_tier_are_reported() -> None:
+    async with open_client(substituted=1, substitute_model="gpt-4o") as (client, _):
+        chat = await client.chat.completions.create(**CHAT)
+        response = await client.responses.create(**RESPONSES)
+    async with open_client(downgraded=1) as (client, _):
+        lower = await client.responses.create(**RESPONSES, service_tier="flex")
+    assert chat.model == response.model == "gpt-4o"
+    assert lower.service_tier == "default"
+
+
+@pytest.mark.parametrize("fault", ["no_choices", "empty_answer", "content_filter", "cut_answer"])
+async def test_odd_answers_are_documents_of_the_api(fault: str) -> None:
+    async with open_client(**{fault: 1}) as (client, simulator):
+        chat = await client.chat.completions.create(**CHAT)
+        response = await client.responses.create(**RESPONSES)
+    assert chat.usage
+    assert response.usage
+    assert simulator.books.delivered.requests == 2
+
+
+async def test_cache_parameters_and_usage_go_through_the_sdk() -> None:
+    words = {"type": "input_text", "text": "Catalogue what can be seen. " * 200}
+    marked = {**words, "prompt_cache_breakpoint": {"mode": "explicit"}}
+    asked = {
+        "model": "gpt-5.6-luna",
+        "input": [{"role": "developer", "content": [marked]}, *RESPONSES["input"]],
+        "prompt_cache_key": "job",
+        "extra_body": {"prompt_cache_options": {"mode": "explicit"}},
+    }
+    async with open_client() as (client, simulator):
+        answers = [await client.responses.create(**asked) for _ in range(2)]
+    first, second = (answer.usage.input_tokens_details for answer in answers)
+    assert first.cache_write_tokens == second.cached_tokens > 1024
+    assert first.cached_tokens == second.cache_write_tokens == 0
+    assert simulator.books.usage.cached == second.cached_tokens
+
+
+@pytest.mark.parametrize("fault", ["reset", "bad_body"])
+async def test_broken_answers_raise_in_the_sdk(fault: str) -> None:
+    async with open_client(**{fault: 1}) as (client, simulator):
+        with pytest.raises(Exception, match=r"(?i)connection|json|expecting|unterminated"):
+            await client.chat.completions.create(**CHAT)
+    assert simulator.books.undelivered.requests == 1
+    assert simulator.books.delivered.requests == 0

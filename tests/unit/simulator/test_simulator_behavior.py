@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.simulator.behavior import Behavior, Fault, draw_fault, draw_latency_seconds
+from pipeline.simulator.behavior import (
+    Behavior,
+    Fault,
+    draw_fault,
+    draw_latency_seconds,
+    overload_factor,
+)
 from pipeline.simulator.decisions import Case, decide
 
 PICTURES = [f"{number:064x}" for number in range(4000)]
@@ -18,6 +24,7 @@ def case(behavior: Behavior, *, times_seen: int = 0, faults: int = 0) -> Case:
         picture=PICTURES[0],
         times_seen=times_seen,
         faults_so_far=faults,
+        service_tier="flex",
     )
 
 
@@ -93,3 +100,23 @@ def test_key_is_not_shown() -> None:
 def test_unknown_setting_is_refused() -> None:
     with pytest.raises(ValidationError):
         Behavior.model_validate({"latency": 5})
+
+
+def test_seed_keeps_its_faults_when_others_become_likely() -> None:
+    one = Behavior(rate_limited=0.1, hang=0.1)
+    two = Behavior(rate_limited=0.1, hang=0.1, reset=0.2)
+    before = [draw_fault(one, picture, times_seen=0) for picture in PICTURES]
+    after = [draw_fault(two, picture, times_seen=0) for picture in PICTURES]
+    assert all(new is old for old, new in zip(before, after, strict=True) if old)
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "exponent", "factor"), [(1, 2, 1), (10, 2, 1), (20, 1, 2), (20, 2, 4), (40, 0, 1)]
+)
+def test_latency_grows_beyond_the_capacity(in_flight: int, exponent: float, factor: float) -> None:
+    behavior = Behavior(capacity=10, overload_exponent=exponent)
+    assert overload_factor(behavior, in_flight=in_flight) == pytest.approx(factor)
+
+
+def test_any_number_is_served_at_full_speed_without_a_capacity() -> None:
+    assert overload_factor(Behavior(), in_flight=10_000) == 1

@@ -14,8 +14,9 @@ from pipeline.costs.text_tokens import REQUEST_TOKENS, estimate_text_tokens
 from pipeline.simulator.answers import expected_answer
 from pipeline.simulator.behavior import Fault
 from pipeline.simulator.errors import ApiError
-from pipeline.simulator.exchange import Thought, make_reply, think
+from pipeline.simulator.exchange import Thought, think
 from pipeline.simulator.reading import Api
+from pipeline.simulator.replying import make_reply
 
 PICTURE = jpeg(320, 240)
 SCHEMA = {
