@@ -42,11 +42,12 @@ from pipeline.domain.usage import NanoDollars, TokenUsage
 from pipeline.ledger.catalogue import Assignment, Catalogue, Finding, Scope
 from pipeline.ledger.database import Database, parse_ledger_url
 from pipeline.ledger.jobs import JobQueue
+from pipeline.ledger.opening import Opened, Terms
 from pipeline.ledger.reading import LedgerReader
 from pipeline.ledger.runs import ProfileVersion, RunBook
 from pipeline.ledger.schema import ensure_schema
 from pipeline.ledger.settlement import Settlement
-from pipeline.ledger.settling import Opened, Settler
+from pipeline.ledger.settling import Settler
 from pipeline.ledger.spool import Spool
 
 T = TypeVar("T")
@@ -68,6 +69,7 @@ SPEND = Spend(
     model="sim-1",
     request_id="req-0123456789abcdef",
 )
+TERMS = Terms(model="sim-1", tier="default", endpoint="main", step="ask", reserved_nanos=400_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +229,7 @@ class Desk:
             raise RuntimeError("an answer that nobody gave")
 
     async def open(self, job: ClaimedJob) -> AttemptId:
-        opened = await self.settler.open_attempt(job, make_key(job.id), now_ms())
+        opened = await self.settler.open_attempt(job, make_key(job.id), now_ms(), TERMS)
         if not isinstance(opened, Opened):
             raise TypeError(f"not opened: {opened}")
         return opened.attempt_id
@@ -282,7 +284,7 @@ async def open_desk(order: Order) -> AsyncIterator[Desk]:
             run=run,
             queue=JobQueue(database, run),
             settler=Settler(
-                database, run, assignment, provider="openai", model="sim-1",
+                database, run, assignment, provider="openai",
                 linger_seconds=settings.group_ms / 1000,
                 spool=Spool(Path(order.scratch), run, reserved_bytes=1 << 20),
             ),

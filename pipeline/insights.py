@@ -6,8 +6,11 @@ from typing import Any
 from pipeline.domain.jobs import JobState
 from pipeline.domain.outcomes import CAUSE_HELP, Cause
 from pipeline.domain.usage import to_usd
+from pipeline.domain.vision import ServiceTier
 from pipeline.ledger.catalogue import Scope
-from pipeline.ledger.reading import FailureGroup, LedgerReader, Spending
+from pipeline.ledger.reading import FailureGroup, LedgerReader
+from pipeline.ledger.sums import Share, Spending
+from pipeline.providers.model_names import is_same_model, is_same_tier
 
 
 async def describe_status(
@@ -20,6 +23,7 @@ async def describe_status(
     runs = await reader.list_runs(limit=1)
     latest = runs[0] if runs else None
     spending = await reader.sum_spending()
+    periods = await reader.sum_period(now_ms)
     summary: Mapping[str, Any] = (latest or {}).get("summary") or {}
     return {
         "run_id": latest["id"] if latest else None,
@@ -37,9 +41,19 @@ async def describe_status(
             "retried": summary.get("requests", {}).get("retried", 0),
             "rate_limited": summary.get("requests", {}).get("rate_limited", 0),
             "lost": spending.lost,
+            **await reader.count_steps(),
         },
         "tokens": _tokens_of(spending),
         "cost_usd": to_usd(spending.cost_nanos),
+        "maybe_billed_usd": to_usd(spending.maybe_billed_nanos),
+        "spent": {"today_usd": to_usd(periods.today.spent_nanos),
+                  "month_usd": to_usd(periods.month.spent_nanos)},
+        "cache": {
+            "hit_share": _share(spending.cached_tokens, spending.input_tokens),
+            "written_tokens": spending.cache_write_tokens,
+            "saved_usd": to_usd(spending.saved_nanos),
+        },
+        "shares": [_describe_share(share) for share in await reader.list_shares()],
         "unpriced_answers": spending.unpriced,
         "estimate_usd": summary.get("estimate_usd"),
         "elapsed_s": _elapsed(latest, now_ms),
@@ -52,6 +66,27 @@ async def describe_status(
             for row in await reader.list_exports()
         ],
     }  # fmt: skip
+
+
+def _describe_share(share: Share) -> dict[str, Any]:
+    """Who was asked, who answered, and whether the two are the same."""
+    is_substitute = not is_same_model(share.model_asked, share.model_answered)
+    tier = ServiceTier(share.tier_asked or ServiceTier.AUTO)
+    return {
+        "endpoint": share.endpoint or None,
+        "model_asked": share.model_asked,
+        "model_answered": share.model_answered or None,
+        "tier_asked": share.tier_asked or None,
+        "tier_answered": share.tier_answered or None,
+        "answers": share.answers,
+        "cost_usd": to_usd(share.cost_nanos),
+        "is_substitute": is_substitute,
+        "is_other_tier": not is_same_tier(tier, share.tier_answered or None),
+    }
+
+
+def _share(part: int, whole: int) -> float:
+    return round(part / whole, 4) if whole else 0.0
 
 
 def describe_failures(groups: Sequence[FailureGroup]) -> list[dict[str, Any]]:

@@ -12,19 +12,23 @@ from pipeline.domain.images import ImageFormat, ImageInfo, ImageRef
 from pipeline.domain.jobs import ClaimedJob, RunId
 from pipeline.domain.outcomes import Spend, Tagged
 from pipeline.domain.usage import NanoDollars, TokenUsage
+from pipeline.ledger.caps import NO_CAPS, Caps
 from pipeline.ledger.catalogue import Assignment, Catalogue, Finding, Scope
 from pipeline.ledger.database import Database, parse_ledger_url
 from pipeline.ledger.jobs import JobQueue
+from pipeline.ledger.opening import Admission, Opened, Terms
 from pipeline.ledger.reading import LedgerReader
 from pipeline.ledger.runs import ProfileVersion, RunBook
 from pipeline.ledger.schema import ensure_schema
 from pipeline.ledger.selection import Selection
 from pipeline.ledger.settlement import Settlement
-from pipeline.ledger.settling import Opened, Settler
+from pipeline.ledger.settling import Settler
 from pipeline.ledger.spool import Spool
 
 NOW = 1_800_000_000_000
 ROOT = "/photos"
+WORST = 5_000
+"""Nano-dollars that a request of these tests can cost at most."""
 INFO = ImageInfo(format=ImageFormat.JPEG, width=640, height=480)
 
 
@@ -50,6 +54,11 @@ def make_tagged(title: str = "a mug", cost: int | None = 1_000) -> Tagged:
         confidence=0.9,
         spend=Spend(usage=usage, cost=price, model="sim-1", request_id="req-1"),
     )
+
+
+def make_terms(**given: Any) -> Terms:
+    values = {"model": "sim-1", "tier": "default", "endpoint": "main", "step": "ask"}
+    return Terms(**{**values, "reserved_nanos": WORST, **given})
 
 
 @dataclass
@@ -94,8 +103,10 @@ class Desk:
         counts = await self.reader.count_jobs()
         return {state.value: count for state, count in counts.items() if count}
 
-    async def open(self, job: ClaimedJob, key: bytes = b"key") -> object:
-        return await self.settler.open_attempt(job, key, NOW)
+    async def open(
+        self, job: ClaimedJob, key: bytes = b"key", *, now_ms: int = NOW, **terms: Any
+    ) -> Admission:
+        return await self.settler.open_attempt(job, key, now_ms, make_terms(**terms))
 
     async def answer(self, job: ClaimedJob, **given: object) -> bool:
         """Ask about a job and settle the answer, as for a picture like no other."""
@@ -117,6 +128,7 @@ async def open_desk(
     version: ProfileVersion | None = None,
     now_ms: int = NOW,
     spool: Path | None = None,
+    caps: Caps = NO_CAPS,
 ) -> AsyncIterator[Desk]:
     """Another run on ``database``; its clerks work until the block ends."""
     runs = RunBook(database, lease_seconds=60)
@@ -137,9 +149,9 @@ async def open_desk(
             run,
             assignment,
             provider="openai",
-            model="sim-1",
             linger_seconds=0,
             spool=Spool(spool or Path("nowhere"), run, reserved_bytes=4_096),
+            caps=caps,
         ),
     )
     async with anyio.create_task_group() as clerks:

@@ -146,6 +146,9 @@ class Passed:
     message: str
     spend: Spend | None = None
     may_be_billed: bool = False
+    answer: Answer | None = None
+    """Kept, for want of a better one, where the answer is good but not sure enough."""
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

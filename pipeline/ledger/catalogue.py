@@ -22,7 +22,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from pipeline.domain.images import ImageRef
 from pipeline.domain.jobs import JobState, ProfileId, Reason, RunId
 from pipeline.domain.outcomes import Cause
-from pipeline.ledger.database import Database, among, insert_new
+from pipeline.ledger.database import Database
+from pipeline.ledger.dialects import among, insert_new
 from pipeline.ledger.patience import patient
 from pipeline.ledger.prepared import Insertion
 from pipeline.ledger.tables import images, jobs, libraries
@@ -62,6 +63,7 @@ AS_NEW: Mapping[str, Any] = {
     "run_id": None,
     "attempts": 0,
     "not_before": 0,
+    "tried_since": None,
 }
 """What a job is like before anything was tried. Why it had no answer stays on record until it
 has one: that is a ground to choose it by."""
@@ -294,6 +296,7 @@ class Catalogue:
                     cause=Cause.MISSING,
                     message="gone from the library before its turn came",
                     settled_at=now_ms,
+                    tried_since=None,
                 )
             )
 

@@ -3,7 +3,7 @@
 import importlib.util
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import (
     AbstractAsyncContextManager,
     asynccontextmanager,
@@ -12,25 +12,19 @@ from contextlib import (
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeVar
 
 import anyio
 import anyio.to_thread
-import orjson
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Engine,
-    Table,
-    any_,
-    bindparam,
     create_engine,
     event,
     extract,
     func,
     select,
 )
-from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -46,9 +40,6 @@ from pipeline.ledger.faults import CONNECT_TIMEOUT_SECONDS, name_fault
 from pipeline.ledger.patience import Patience
 
 T = TypeVar("T")
-
-AnyConnection: TypeAlias = AsyncConnection | Connection
-"""A connection that is only asked which database it leads to."""
 
 _BUSY_TIMEOUT_SECONDS = 30
 _WAL_TRIES = 100
@@ -390,24 +381,3 @@ def _switch_to_wal(cursor: Any) -> None:
             time.sleep(_WAL_PAUSE_SECONDS)
         else:
             return
-
-
-def among(
-    connection: AsyncConnection, column: ColumnElement[Any], values: Sequence[Any]
-) -> ColumnElement[bool]:
-    """``column IN (values)`` with one bound parameter however many values there are."""
-    if connection.dialect.name == "sqlite":
-        listed = func.json_each(orjson.dumps(values).decode()).table_valued("value")
-        return column.in_(select(listed.c.value))
-    from sqlalchemy.dialects.postgresql import ARRAY
-
-    return column == any_(bindparam(None, list(values), type_=ARRAY(column.type)))
-
-
-def insert_new(connection: AnyConnection, table: Table) -> Any:
-    """An INSERT that leaves existing rows alone (``ON CONFLICT DO NOTHING``)."""
-    if connection.dialect.name == "sqlite":
-        return sqlite.insert(table).on_conflict_do_nothing()
-    from sqlalchemy.dialects import postgresql
-
-    return postgresql.insert(table).on_conflict_do_nothing()

@@ -88,6 +88,10 @@ _JOBS: Final = (
         "state IN ('failed', 'skipped') AND cause IS NULL",
     ),
     _of_jobs(
+        "no job that has ended is still being tried",
+        "state IN ('done', 'failed', 'skipped') AND tried_since IS NOT NULL",
+    ),
+    _of_jobs(
         "every job belongs to an image",
         "images.id IS NULL",
         joins="LEFT JOIN images ON images.id = jobs.image_id",
@@ -130,6 +134,10 @@ _JOBS: Final = (
 _ATTEMPTS: Final = (
     _of_attempts("every attempt is in one known state", "state NOT IN ('open', 'settled', 'lost')"),
     _of_attempts(
+        "every attempt is a known step",
+        "step NOT IN ('ask', 'repair', 'more_room', 'fallback')",
+    ),
+    _of_attempts(
         "every attempt belongs to a job",
         "jobs.id IS NULL",
         joins="LEFT JOIN jobs ON jobs.id = attempts.job_id",
@@ -152,13 +160,15 @@ _ATTEMPTS: Final = (
     _of_attempts(
         "every settled or lost attempt has ended", "state <> 'open' AND settled_at IS NULL"
     ),
+    _of_attempts("every lost attempt has a cause", "state = 'lost' AND cause IS NULL"),
     _of_attempts(
         "every settled attempt has a price or names the model that has none",
         "state = 'settled' AND cost_nanos IS NULL AND model_answered IS NULL",
     ),
     _of_attempts(
         "no amount is negative",
-        "cost_nanos < 0 OR input_tokens < 0 OR cached_tokens < 0 OR output_tokens < 0",
+        "cost_nanos < 0 OR reserved_nanos < 0 OR input_tokens < 0 OR cached_tokens < 0 "
+        "OR output_tokens < 0",
     ),
 )
 
@@ -173,4 +183,35 @@ _RESULTS: Final = (
     ),
 )
 
-RULES: Final = (*_JOBS, *_ATTEMPTS, *_RESULTS)
+_SUMMED: Final = (
+    "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
+    "saved_nanos",
+)  # fmt: skip
+_NO_PRICE: Final = "cost_nanos IS NULL AND model_answered IS NOT NULL"
+# What is summed in spends, with what it is in a settled attempt.
+_SPENT: Final = {
+    "requests": "1",
+    "answers": "CASE WHEN model_answered IS NULL THEN 0 ELSE 1 END",
+    "unpriced": f"CASE WHEN {_NO_PRICE} THEN 1 ELSE 0 END",
+    "cost_nanos": "coalesce(cost_nanos, 0)",
+    "assumed_nanos": f"CASE WHEN {_NO_PRICE} THEN reserved_nanos ELSE 0 END",
+    **{name: name for name in _SUMMED},
+}
+
+_SPENDS: Final = (
+    Rule(
+        text="what a run spent in a day is the sum of its settled attempts",
+        table="runs",
+        row="differing.run_id",
+        broken=(
+            "FROM (SELECT run_id, day FROM ("  # noqa: S608  names of ours
+            f"SELECT run_id, day, {', '.join(_SPENT)} FROM spends UNION ALL "
+            "SELECT run_id, opened_at / 86400000, "
+            f"{', '.join(f'-({amount})' for amount in _SPENT.values())} "
+            "FROM attempts WHERE state = 'settled') AS entries GROUP BY run_id, day "
+            f"HAVING {' OR '.join(f'sum({name}) <> 0' for name in _SPENT)}) AS differing"
+        ),
+    ),
+)
+
+RULES: Final = (*_JOBS, *_ATTEMPTS, *_RESULTS, *_SPENDS)

@@ -22,7 +22,8 @@ from pipeline.domain.images import ImageId, ImageRef
 from pipeline.domain.jobs import STANDING, ClaimedJob, JobId, JobState, Reason, RunId
 from pipeline.domain.outcomes import Cause
 from pipeline.ledger.catalogue import AS_NEW, Assignment, Scope
-from pipeline.ledger.database import Database, among
+from pipeline.ledger.database import Database
+from pipeline.ledger.dialects import among
 from pipeline.ledger.patience import patient
 from pipeline.ledger.prepared import Lookup
 from pipeline.ledger.processes import is_dead
@@ -272,7 +273,9 @@ class JobQueue:
             update(jobs)
             .where(jobs.c.id.in_(select(chosen.c.id)))
             .values(state=JobState.LEASED, run_id=self._run)
-            .returning(jobs.c.id, jobs.c.image_id, jobs.c.attempts, jobs.c.not_before)
+            .returning(
+                jobs.c.id, jobs.c.image_id, jobs.c.attempts, jobs.c.not_before, jobs.c.tried_since
+            )
         )
         return sorted(connection.execute(lease), key=itemgetter(3, 0))
 
@@ -289,7 +292,7 @@ def _read_claimed(connection: Connection, rows: Sequence[Any]) -> list[ClaimedJo
     found = _READ_IMAGES.run(connection, [row.image_id for row in rows])
     images_by_id = {id_: (uri, size, version) for id_, uri, size, version in found}
     claimed = []
-    for id_, image_id, attempts_so_far, _ in rows:
+    for id_, image_id, attempts_so_far, _, tried_since in rows:
         uri, size, version = images_by_id[image_id]
         claimed.append(
             ClaimedJob(
@@ -297,6 +300,7 @@ def _read_claimed(connection: Connection, rows: Sequence[Any]) -> list[ClaimedJo
                 image_id=ImageId(image_id),
                 image=ImageRef(uri=uri, size=size, version=version),
                 attempts=attempts_so_far,
+                tried_since_ms=tried_since,
             )
         )
     return claimed

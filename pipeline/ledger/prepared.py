@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine.interfaces import Compiled
 
-from pipeline.ledger.database import insert_new
+from pipeline.ledger.dialects import insert_new
 
 Among: TypeAlias = Callable[[ColumnElement[Any]], ColumnElement[bool]]
 """The condition that a column has one of the values that a lookup is run with."""
@@ -129,6 +129,24 @@ class Lookup:
         else:
             told[_VALUES] = list(values)
         parameters = tuple(told[name] for name in known.names)
+        return list(connection.exec_driver_sql(known.sql, parameters))
+
+
+class Query:
+    """A SELECT with parameters of its own."""
+
+    def __init__(self, build: Callable[[], Executable]) -> None:
+        self._build = build
+        self._compiled: dict[str, _Compiled] = {}
+
+    def run(self, connection: Connection, **given: Any) -> list[Any]:
+        """The rows found with the parameters given."""
+        name = connection.dialect.name
+        if name not in self._compiled:
+            self._compiled[name] = _Compiled.of(self._build(), connection)
+        known = self._compiled[name]
+        told = {**known.constants, **given}
+        parameters = tuple(told[each] for each in known.names)
         return list(connection.exec_driver_sql(known.sql, parameters))
 
 

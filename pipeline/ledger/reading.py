@@ -1,14 +1,15 @@
 """What the ledger can tell: counts, spend, failures, records. Reads only."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
+    Connection,
     Select,
     and_,
     func,
@@ -19,11 +20,12 @@ from sqlalchemy import (
 )
 
 from pipeline.domain.jobs import JobState, Reason
+from pipeline.ledger import sums
 from pipeline.ledger.catalogue import Scope, in_scope
 from pipeline.ledger.database import Database
 from pipeline.ledger.patience import patient
+from pipeline.ledger.sums import PeriodSpending, Share, Spending
 from pipeline.ledger.tables import (
-    attempts,
     exports,
     image_is_gone,
     image_was_moved,
@@ -36,20 +38,7 @@ from pipeline.ledger.tables import (
     runs,
 )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spending:
-    """Requests, tokens and money over all attempts of a run or of the ledger."""
-
-    requests: int
-    answered: int
-    lost: int
-    unpriced: int
-    input_tokens: int
-    cached_tokens: int
-    output_tokens: int
-    reasoning_tokens: int
-    cost_nanos: int
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,33 +115,19 @@ class LedgerReader:
 
     async def sum_spending(self, run_id: int | None = None) -> Spending:
         """All that was sent and paid, by one run or ever."""
-        columns = attempts.c
-        query = select(
-            func.count(),
-            func.count(columns.model_answered),
-            func.count().filter(columns.state == "lost"),
-            # the rare fact first: at a million rows the order is a matter of a tenth of a second
-            func.count().filter(columns.cost_nanos.is_(None), columns.state == "settled"),
-            func.coalesce(func.sum(columns.input_tokens), 0),
-            func.coalesce(func.sum(columns.cached_tokens), 0),
-            func.coalesce(func.sum(columns.output_tokens), 0),
-            func.coalesce(func.sum(columns.reasoning_tokens), 0),
-            func.coalesce(func.sum(columns.cost_nanos), 0),
-        )
-        if run_id is not None:
-            query = query.where(columns.run_id == run_id)
-        async with self._database.read() as connection:
-            row = (await connection.execute(query)).one()
-        # Postgres sums into decimals
-        (
-            requests, answered, lost, unpriced,
-            input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost_nanos,
-        ) = map(int, row)  # fmt: skip
-        return Spending(
-            requests=requests, answered=answered, lost=lost, unpriced=unpriced,
-            input_tokens=input_tokens, cached_tokens=cached_tokens, output_tokens=output_tokens,
-            reasoning_tokens=reasoning_tokens, cost_nanos=cost_nanos,
-        )  # fmt: skip
+        return await self._read(lambda connection: sums.sum_spending(connection, run_id))
+
+    async def list_shares(self, run_id: int | None = None) -> Sequence[Share]:
+        """Answers of one run or ever, by who was asked and answered; the most first."""
+        return await self._read(lambda connection: sums.list_shares(connection, run_id))
+
+    async def sum_period(self, now_ms: int) -> PeriodSpending:
+        """What all runs spent and hold since the UTC day and month of a moment began."""
+        return await self._read(lambda connection: sums.sum_periods(connection, now_ms))
+
+    async def count_steps(self, run_id: int | None = None) -> dict[str, int]:
+        """Requests that followed another one for the same picture, by why; each has a count."""
+        return await self._read(lambda connection: sums.count_steps(connection, run_id))
 
     async def group_failures(
         self, scopes: Sequence[Scope] | None = None, *, examples: int = 3
@@ -247,6 +222,10 @@ class LedgerReader:
         async with self._database.read() as connection:
             found = (await connection.execute(query)).scalars().all()
         return [orjson.loads(definition) for definition in found]
+
+    async def _read(self, work: Callable[[Connection], T]) -> T:
+        async with self._database.read() as connection:
+            return await connection.run_sync(work)
 
 
 _RECORD_ROWS: Select[Any] = (

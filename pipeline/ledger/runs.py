@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline.domain.jobs import ProfileId, RunId
 from pipeline.ledger.catalogue import Assignment
-from pipeline.ledger.database import Database, insert_new
+from pipeline.ledger.database import Database
+from pipeline.ledger.dialects import insert_new
 from pipeline.ledger.patience import patient
 from pipeline.ledger.processes import ProcessId
 from pipeline.ledger.tables import exports, profile_versions, profiles, runs

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, and_, exists, or_
 from pipeline.domain.jobs import JobState, Reason
 from pipeline.domain.outcomes import Cause
 from pipeline.ledger.catalogue import Scope, in_scope
-from pipeline.ledger.database import AnyConnection
+from pipeline.ledger.dialects import AnyConnection
 from pipeline.ledger.tables import images, jobs
 
 

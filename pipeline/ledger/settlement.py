@@ -4,17 +4,17 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 import orjson
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Connection,
     Text,
     bindparam,
     case,
     func,
-    literal_column,
     null,
     or_,
     select,
@@ -35,7 +35,8 @@ from pipeline.domain.outcomes import (
     Tagged,
 )
 from pipeline.ledger.prepared import Change, Insertion, Lookup
-from pipeline.ledger.tables import attempts, images, is_decided, jobs, results
+from pipeline.ledger.spends import add_spends
+from pipeline.ledger.tables import attempt_is_unsettled, attempts, images, is_decided, jobs, results
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +73,13 @@ def write_settlements(
     Each attempt is settled once, however often its settlement is written. An answer that came
     too late is paid for all the same: it is kept for whoever asks next.
     """
-    unsettled = _lock_unsettled(connection, settlements)
-    fresh = [s for s in settlements if s.attempt_id is None or s.attempt_id in unsettled]
-    kept = [s for s in fresh if s.job.id in held]
+    known = _lock_unsettled(connection, settlements)
+    fresh = [s for s in settlements if s.attempt_id is None or _is_news(s, known)]
+    # a request that is passed on is no end of its job
+    kept = [s for s in fresh if s.job.id in held and not isinstance(s.outcome, Passed)]
     paid = [s for s in fresh if s.attempt_id is not None]
-    late = [s for s in paid if s.job.id not in held]
-    answered = [s for s in paid if isinstance(s.outcome, Tagged)]
+    more = [s for s in paid if s.job.id not in held or isinstance(s.outcome, Passed)]
+    answered = [s for s in paid if _has_answer(s.outcome)]
     _SETTLE_ATTEMPTS.run(connection, [_attempt_values(s) for s in paid])
     rows = sorted((_result_row(s, origin) for s in answered), key=itemgetter("request_key"))
     _ADD_RESULTS.run(connection, rows)
@@ -85,22 +87,41 @@ def write_settlements(
     keys = [s.request_key for s in answered if s.job.id in held]
     answers = {bytes(key): id_ for key, id_ in _FIND_RESULTS.run(connection, keys)}
     _SETTLE_JOBS.run(connection, [_job_values(s, answers) for s in kept])
-    _ADD_SPENDS.run(connection, [_spend_values(s) for s in late])
+    _ADD_SPENDS.run(connection, [_spend_values(s) for s in more])
+    settled = [s for s in paid if not _is_lost(s.outcome)]
+    add_spends(connection, ((known[s.attempt_id], _spend_of(s.outcome)) for s in settled))
 
 
-def _lock_unsettled(connection: Connection, settlements: Sequence[Settlement]) -> AbstractSet[int]:
+def _lock_unsettled(
+    connection: Connection, settlements: Sequence[Settlement]
+) -> Mapping[AttemptId | None, Any]:
     ids = [s.attempt_id for s in settlements if s.attempt_id is not None]
-    return {id_ for (id_,) in _LOCK_UNSETTLED.run(connection, ids)}
+    return {row.id: row for row in _LOCK_UNSETTLED.run(connection, ids)}
+
+
+def _is_news(settlement: Settlement, known: Mapping[AttemptId | None, Any]) -> bool:
+    """Whether the attempt has no end yet, or was only thought lost.
+
+    That its answer was lost may have been written already, by a commit whose confirmation was.
+    """
+    row = known.get(settlement.attempt_id)
+    if row is None:
+        return False
+    return row.state == "open" or row.cause == Cause.LOST or not _is_lost(settlement.outcome)
 
 
 _LOCK_UNSETTLED = Lookup(
     lambda among: (
-        select(attempts.c.id)
-        .where(among(attempts.c.id), attempts.c.state != literal_column("'settled'"))
+        select(
+            attempts.c.id, attempts.c.state, attempts.c.cause, attempts.c.opened_at,
+            attempts.c.run_id, attempts.c.endpoint, attempts.c.model_asked,
+            attempts.c.tier_asked, attempts.c.reserved_nanos,
+        )
+        .where(among(attempts.c.id), attempt_is_unsettled)
         .order_by(attempts.c.id)
         .with_for_update()
     )
-)
+)  # fmt: skip
 
 # The same picture may have been answered by another attempt, which was thought lost.
 _FIND_RESULTS = Lookup(
@@ -112,7 +133,8 @@ _ADD_RESULTS = Insertion(results, [column.name for column in results.columns])
 
 def _result_row(settlement: Settlement, origin: Origin) -> dict[str, Any]:
     outcome = settlement.outcome
-    assert isinstance(outcome, Tagged)  # noqa: S101  chosen by the caller
+    assert isinstance(outcome, Tagged | Passed)  # noqa: S101  chosen by the caller
+    assert outcome.spend is not None  # noqa: S101  an answer names who gave it
     return {
         "id": settlement.attempt_id,
         "request_key": settlement.request_key,
@@ -129,8 +151,7 @@ def _result_row(settlement: Settlement, origin: Origin) -> dict[str, Any]:
 _SETTLE_ATTEMPTS = Change(lambda _: (
     update(attempts)
     .where(
-        attempts.c.id == bindparam("attempt_id"),
-        attempts.c.state != literal_column("'settled'"),
+        attempts.c.id == bindparam("attempt_id"), attempt_is_unsettled
     )
     .values(
         state=bindparam("new_state"),
@@ -139,7 +160,7 @@ _SETTLE_ATTEMPTS = Change(lambda _: (
             for name in (
                 "model_answered", "service_tier", "cause", "request_id", "input_tokens",
                 "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
-                "usage_is_estimated", "cost_nanos", "settled_at",
+                "usage_is_estimated", "cost_nanos", "saved_nanos", "settled_at",
             )
         },
     )
@@ -171,6 +192,7 @@ _ADD_SPENDS = Change(
 )
 
 _IS_PUT_OFF = bindparam("is_put_off", type_=Boolean)
+_TRIED_AT = bindparam("tried_at", type_=BigInteger)
 _NEW_CAUSE, _NEW_MESSAGE = bindparam("new_cause", type_=Text), bindparam("new_message", type_=Text)
 
 _SETTLE_JOBS = Change(
@@ -199,6 +221,9 @@ _SETTLE_JOBS = Change(
             **_MORE_SPEND,
             # put off is no end: the time stays that of the answer there is
             settled_at=func.coalesce(bindparam("new_settled_at"), jobs.c.settled_at),
+            tried_since=case(
+                (_IS_PUT_OFF, func.coalesce(jobs.c.tried_since, _TRIED_AT)), else_=null()
+            ),
         )
     )
 )
@@ -208,14 +233,32 @@ def _spend_of(outcome: Outcome) -> Spend | None:
     return None if isinstance(outcome, Reused | Skipped) else outcome.spend
 
 
+def _has_answer(outcome: Outcome) -> bool:
+    """Whether there is something to keep: the answer, or one that is kept for want of a better."""
+    return isinstance(outcome, Tagged) or (
+        isinstance(outcome, Passed) and outcome.answer is not None
+    )
+
+
+def _is_lost(outcome: Outcome) -> bool:
+    """Whether the request went out and nobody here knows what became of it."""
+    if not isinstance(outcome, Deferred | Passed | Failed) or outcome.spend is not None:
+        return False
+    is_broken_off = isinstance(outcome, Deferred) and outcome.cause is Cause.INTERRUPTED
+    return outcome.may_be_billed or is_broken_off
+
+
+_NO_TRIES: Final = (Cause.PAUSED, Cause.INTERRUPTED, Cause.ASKED_ELSEWHERE)
+"""Put off for these, a picture was not tried: it is not to blame."""
+
+
 def _attempt_values(settlement: Settlement) -> dict[str, Any]:
     outcome, spend = settlement.outcome, _spend_of(settlement.outcome)
     usage = spend.usage if spend else None
-    is_unknown = isinstance(outcome, Deferred) and outcome.cause is Cause.INTERRUPTED
+    is_lost = _is_lost(outcome)
     return {
         "attempt_id": settlement.attempt_id,
-        # cancelled under way: whether it was billed, nobody here knows
-        "new_state": "lost" if is_unknown else "settled",
+        "new_state": "lost" if is_lost else "settled",
         "new_model_answered": spend.model if spend else None,
         "new_service_tier": spend.service_tier if spend else None,
         "new_cause": None if isinstance(outcome, Tagged | Reused) else outcome.cause,
@@ -226,8 +269,9 @@ def _attempt_values(settlement: Settlement) -> dict[str, Any]:
         "new_output_tokens": usage.output if usage else 0,
         "new_reasoning_tokens": usage.reasoning if usage else 0,
         "new_usage_is_estimated": bool(spend and spend.usage_is_estimated),
-        # nothing answered, nothing billed; None only when the answering model has no price
-        "new_cost_nanos": spend.cost if spend else 0,
+        # nothing answered, nothing billed; None when the answer was lost, or has no price
+        "new_cost_nanos": spend.cost if spend else None if is_lost else 0,
+        "new_saved_nanos": spend.saved if spend else 0,
         "new_settled_at": settlement.settled_at_ms,
     }
 
@@ -275,7 +319,14 @@ def _job_values(settlement: Settlement, answers: Mapping[bytes, int]) -> dict[st
         "new_result_id": _find_result(settlement, answers),
         "is_put_off": is_put_off,
         "new_settled_at": None if is_put_off else settlement.settled_at_ms,
+        "tried_at": _tell_try(settlement),
     }
+
+
+def _tell_try(settlement: Settlement) -> int | None:
+    outcome = settlement.outcome
+    is_try = isinstance(outcome, Deferred) and outcome.cause not in _NO_TRIES
+    return settlement.settled_at_ms if is_try else None
 
 
 def _find_result(settlement: Settlement, answers: Mapping[bytes, int]) -> int | None:

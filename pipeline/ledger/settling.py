@@ -1,10 +1,9 @@
 """Attempts open before their request is sent; outcome, usage and cost settle together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
-from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -16,51 +15,28 @@ from pipeline.domain.jobs import (
     AttemptId,
     ClaimedJob,
     JobState,
-    ResultId,
     ReviewState,
     RunId,
 )
+from pipeline.ledger.caps import NO_CAPS, Caps, CapStanding, wait_for_turn
 from pipeline.ledger.catalogue import Assignment
 from pipeline.ledger.clerk import Clerk
 from pipeline.ledger.database import Database
+from pipeline.ledger.opening import (
+    Admission,
+    AlreadyAnswered,
+    Opened,
+    Opener,
+    Opening,
+    Refusals,
+    Terms,
+    answer_of,
+)
 from pipeline.ledger.patience import patient
-from pipeline.ledger.prepared import Insertion, Lookup
+from pipeline.ledger.prepared import Lookup
 from pipeline.ledger.settlement import Origin, Settlement, write_settlements
 from pipeline.ledger.spool import Spool, replay
-from pipeline.ledger.tables import attempts, images, is_decided, jobs, results
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
-    """The attempt is on record: the request may be sent."""
-
-    attempt_id: AttemptId
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlreadyAnswered:
-    """The same picture was answered under the same profile: nothing to send."""
-
-    result_id: ResultId
-    confidence: float | None
-    review: ReviewState = ReviewState.NONE
-    """What a person said of it about an image with the same bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class BeingAsked:
-    """Another process is asking about the same picture right now."""
-
-
-Admission: TypeAlias = Opened | AlreadyAnswered | BeingAsked
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Opening:
-    attempt_id: AttemptId
-    job: ClaimedJob
-    request_key: bytes
-    now_ms: int
+from pipeline.ledger.tables import images, is_decided, jobs, results
 
 
 class Settler:
@@ -77,18 +53,19 @@ class Settler:
         assignment: Assignment,
         *,
         provider: str,
-        model: str,
         linger_seconds: float,
         spool: Spool,
+        caps: Caps = NO_CAPS,
     ) -> None:
         self._database = database
         self._run = run
         self._assignment = assignment
         self._origin = Origin(version_id=assignment.version_id, provider=provider)
-        self._model = model
+        self._opener = Opener(run=run, provider=provider, caps=caps)
+        self._standings: Sequence[CapStanding] = ()
         self._spool = spool
         self._numbers = count(1)
-        self._clerk: Clerk[_Opening | Settlement, Admission | bool] = Clerk(
+        self._clerk: Clerk[Opening | Settlement, Admission | bool] = Clerk(
             self._write, linger_seconds=linger_seconds
         )
         self._finder: Clerk[bytes, AlreadyAnswered | None] = Clerk(self._find)
@@ -107,15 +84,28 @@ class Settler:
         """The answer that a file with the same bytes already has under this profile."""
         return await self._finder.do(sha256)
 
-    async def open_attempt(self, job: ClaimedJob, request_key: bytes, now_ms: int) -> Admission:
-        """Put an attempt on record, unless the answer is there or being asked for.
+    @property
+    def standings(self) -> Sequence[CapStanding]:
+        """What was used of each cap when the last group of attempts was opened; none before."""
+        return self._standings
+
+    async def open_attempt(
+        self, job: ClaimedJob, request_key: bytes, now_ms: int, terms: Terms
+    ) -> Admission:
+        """Put an attempt on record, unless the answer is there, is asked for, or is too dear.
 
         Raises:
             EnvironmentFault: it is not on record: nothing may be sent.
         """
         attempt_id = AttemptId((self._run << 32) + next(self._numbers))
         answer = await self._clerk.do(
-            _Opening(attempt_id=attempt_id, job=job, request_key=request_key, now_ms=now_ms)
+            Opening(
+                attempt_id=attempt_id,
+                job=job,
+                request_key=request_key,
+                now_ms=now_ms,
+                terms=terms,
+            )
         )
         assert not isinstance(answer, bool)  # noqa: S101  narrows the clerk's two answers
         return answer
@@ -174,7 +164,7 @@ class Settler:
             answers.sort(key=lambda row: row.review in DECISIONS)
             return {
                 copies[row.image_id]: replace(
-                    _answer_of(row.result_id, row.confidence), review=ReviewState(row.review)
+                    answer_of(row.result_id, row.confidence), review=ReviewState(row.review)
                 )
                 for row in answers
             }
@@ -183,50 +173,25 @@ class Settler:
         return [found.get(sha256) for sha256 in hashes]
 
     @patient
-    async def _write(self, group: Sequence[_Opening | Settlement]) -> Sequence[Admission | bool]:
+    async def _write(self, group: Sequence[Opening | Settlement]) -> Sequence[Admission | bool]:
         settlements = [work for work in group if isinstance(work, Settlement)]
-        openings = [work for work in group if isinstance(work, _Opening)]
+        openings = [work for work in group if isinstance(work, Opening)]
 
-        def write(connection: Connection) -> tuple[set[int], dict[AttemptId, Admission]]:
-            return self._settle(connection, settlements), self._open(connection, openings)
+        def write(connection: Connection) -> tuple[set[int], Refusals, Sequence[CapStanding]]:
+            if not openings:
+                return self._settle(connection, settlements), {}, ()
+            if self._opener.caps.list_set():
+                wait_for_turn(connection)
+            return self._settle(connection, settlements), *self._opener.write(connection, openings)
 
-        accepted, admitted = await self._database.transact(write)
+        accepted, refused, standings = await self._database.transact(write)
+        self._standings = standings or self._standings
         return [
             work.job.id in accepted
             if isinstance(work, Settlement)
-            else admitted.get(work.attempt_id, Opened(attempt_id=work.attempt_id))
+            else refused.get(work.attempt_id, Opened(attempt_id=work.attempt_id))
             for work in group
         ]
-
-    def _open(
-        self, connection: Connection, openings: Sequence[_Opening]
-    ) -> dict[AttemptId, Admission]:
-        """Why attempts were not put on record; all others are."""
-        found = _FIND_KNOWN.run(connection, [opening.request_key for opening in openings])
-        answered = {bytes(row.request_key): _answer_of(row.id, row.confidence) for row in found}
-        refused: dict[AttemptId, Admission] = {
-            opening.attempt_id: answered[opening.request_key]
-            for opening in openings
-            if opening.request_key in answered
-        }
-        rows = [self._attempt_row(o) for o in openings if o.attempt_id not in refused]
-        # in one order for all processes: they would lock each other out, else
-        _OPEN_ATTEMPTS.run(connection, sorted(rows, key=itemgetter("request_key")))
-        # of those whose question somebody else has open, there is none on record
-        opened = {row.id for row in _FIND_OPEN.run(connection, [row["id"] for row in rows])}
-        return refused | {row["id"]: BeingAsked() for row in rows if row["id"] not in opened}
-
-    def _attempt_row(self, opening: _Opening) -> dict[str, Any]:
-        return {
-            "id": opening.attempt_id,
-            "job_id": opening.job.id,
-            "run_id": self._run,
-            "request_key": opening.request_key,
-            "state": "open",
-            "provider": self._origin.provider,
-            "model_asked": self._model,
-            "opened_at": opening.now_ms,
-        }
 
     def _settle(self, connection: Connection, settlements: Sequence[Settlement]) -> set[int]:
         """Write them; return the jobs that these settlements brought to where they are."""
@@ -254,10 +219,6 @@ def _is_written(settlement: Settlement, job: Any) -> bool:
     return answer is not None and job.run_id is None and job.result_id == answer
 
 
-def _answer_of(result_id: int, confidence: float | None) -> AlreadyAnswered:
-    return AlreadyAnswered(result_id=ResultId(result_id), confidence=confidence)
-
-
 _FIND_COPIES = Lookup(
     lambda among: select(images.c.id, images.c.sha256).where(among(images.c.sha256))
 )
@@ -275,19 +236,6 @@ _FIND_ANSWERS = Lookup(
         )
     )
 )
-
-_FIND_KNOWN = Lookup(
-    lambda among: select(results.c.request_key, results.c.id, results.c.confidence).where(
-        among(results.c.request_key)
-    )
-)
-
-_OPENED = (
-    "id", "job_id", "run_id", "request_key", "state", "provider", "model_asked", "opened_at",
-)  # fmt: skip
-
-_OPEN_ATTEMPTS = Insertion(attempts, _OPENED)
-_FIND_OPEN = Lookup(lambda among: select(attempts.c.id).where(among(attempts.c.id)))
 
 _LOCK_JOBS = Lookup(
     lambda among: (

@@ -20,9 +20,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from pipeline.domain.errors import EnvironmentFault, LedgerAway
 from pipeline.domain.images import ImageInfo
 from pipeline.domain.jobs import AttemptId, ClaimedJob, ReviewState, RunId
-from pipeline.domain.outcomes import Deferred, Failed, Tagged
+from pipeline.domain.outcomes import Deferred, Failed, Passed, Tagged
 from pipeline.file_lock import try_lock
-from pipeline.ledger.database import Database, among, name_ledger
+from pipeline.ledger.database import Database, name_ledger
+from pipeline.ledger.dialects import among
 from pipeline.ledger.settlement import Origin, Settlement, write_settlements
 from pipeline.ledger.tables import attempts, images, job_is_pending, jobs, runs
 
@@ -30,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 _SUFFIX: Final = ".spool"
 _NAME: Final = re.compile(rf"run-(\d+){re.escape(_SUFFIX)}")
-_PAID_KINDS: Final = {kind.__name__: kind for kind in (Tagged, Failed, Deferred)}
+_PAID_KINDS: Final = {kind.__name__: kind for kind in (Tagged, Failed, Deferred, Passed)}
 
 
 def find_spool_folder(url: URL) -> Path:

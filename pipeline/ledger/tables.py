@@ -145,6 +145,8 @@ jobs = Table(
     # an answer by a model without a known price: cost_nanos is then a lower bound
     Column("is_unpriced", Boolean, nullable=False, server_default=text("false")),
     Column("settled_at", _Instant),
+    # when the first try since it last became pending was made
+    Column("tried_since", _Instant),
     UniqueConstraint("image_id", "profile_id"),
 )
 # Literals, not bound parameters: SQLite matches a partial index only against a literal.
@@ -186,7 +188,13 @@ attempts = Table(
     Column("request_key", LargeBinary, nullable=False),
     Column("state", Text, nullable=False),
     Column("provider", Text, nullable=False),
+    Column("endpoint", Text),
     Column("model_asked", Text, nullable=False),
+    Column("tier_asked", Text),
+    # what it is among the requests for one picture: ask, repair, more_room, fallback
+    Column("step", Text, nullable=False, server_default="ask"),
+    # the most it can cost; what is lost may have been billed at up to that
+    Column("reserved_nanos", BigInteger, nullable=False, server_default="0"),
     Column("model_answered", Text),
     Column("service_tier", Text),
     Column("cause", Text),
@@ -198,10 +206,13 @@ attempts = Table(
     Column("reasoning_tokens", BigInteger, nullable=False, server_default="0"),
     Column("usage_is_estimated", Boolean, nullable=False, server_default=text("false")),
     Column("cost_nanos", BigInteger),
+    Column("saved_nanos", BigInteger, nullable=False, server_default="0"),
     Column("opened_at", _Instant, nullable=False),
     Column("settled_at", _Instant),
 )
 attempt_is_open = attempts.c.state == literal_column("'open'")
+attempt_is_unsettled = attempts.c.state != literal_column("'settled'")
+attempt_is_follow_up = attempts.c.step != literal_column("'ask'")
 
 # One open request per question and picture, over all processes that share the ledger.
 Index(
@@ -216,6 +227,59 @@ Index(
     attempts.c.run_id,
     sqlite_where=attempt_is_open,
     postgresql_where=attempt_is_open,
+)
+
+# What is under way or was lost: all that is held against a cap beside what was spent.
+Index(
+    "ix_attempts_unsettled",
+    attempts.c.opened_at,
+    sqlite_where=attempt_is_unsettled,
+    postgresql_where=attempt_is_unsettled,
+)
+Index(
+    "ix_attempts_follow_up",
+    attempts.c.run_id,
+    attempts.c.step,
+    sqlite_where=attempt_is_follow_up,
+    postgresql_where=attempt_is_follow_up,
+)
+
+# What settled attempts add up to, kept with each of them: nobody has to read a million rows to
+# know what was spent. A word that is not known is empty, for a key has no nulls.
+spends = Table(
+    "spends",
+    metadata,
+    # of the attempts' opening, since 1970 UTC
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("run_id", _Id, ForeignKey("runs.id"), primary_key=True, autoincrement=False),
+    Column("endpoint", Text, primary_key=True),
+    Column("model_asked", Text, primary_key=True),
+    Column("tier_asked", Text, primary_key=True),
+    Column("model_answered", Text, primary_key=True),
+    Column("tier_answered", Text, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("answers", BigInteger, nullable=False),
+    Column("unpriced", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("cache_write_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("cost_nanos", BigInteger, nullable=False),
+    Column("saved_nanos", BigInteger, nullable=False),
+    # the most that answers without a price can have cost: for the caps
+    Column("assumed_nanos", BigInteger, nullable=False),
+)
+
+# Processes at work and what they use of each key's rate, so that they share it.
+pacers = Table(
+    "pacers",
+    metadata,
+    Column("run_id", _Id, primary_key=True, autoincrement=False),
+    Column("account", Text, primary_key=True),
+    Column("use_per_second", Float, nullable=False),
+    Column("is_hungry", Boolean, nullable=False),
+    Column("seen_at", _Instant, nullable=False),
 )
 
 results = Table(

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, select, tuple_
 
 from pipeline.ledger.catalogue import Assignment, Scope
-from pipeline.ledger.database import AnyConnection
+from pipeline.ledger.dialects import AnyConnection
 from pipeline.ledger.selection import Selection, lies_in, waits_for
 from pipeline.ledger.tables import images, job_is_pending, jobs
 

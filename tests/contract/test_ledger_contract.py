@@ -23,9 +23,9 @@ from pipeline.domain.outcomes import Cause, Deferred, Failed, Reused, Skipped
 from pipeline.ledger.catalogue import Catalogue, Finding, Scope, SeenImages
 from pipeline.ledger.database import Database
 from pipeline.ledger.jobs import put_back
+from pipeline.ledger.opening import AlreadyAnswered, BeingAsked, Opened
 from pipeline.ledger.runs import ProfileVersion, RunState
 from pipeline.ledger.selection import Selection
-from pipeline.ledger.settling import AlreadyAnswered, BeingAsked, Opened
 from pipeline.ledger.tables import attempts, jobs, runs
 from pipeline.ledger.upkeep import check_ledger
 
@@ -447,7 +447,9 @@ async def _move_elsewhere(desk: Desk, other: Desk) -> None:
 async def _settle_open_attempts(desk: Desk) -> None:
     """Leave nothing open: the fixture checks the ledger's rules afterwards."""
     async with desk.database.write() as connection:
-        await connection.execute(update(attempts).values(state="lost", settled_at=NOW))
+        await connection.execute(
+            update(attempts).values(state="lost", cause="lost", settled_at=NOW)
+        )
 
 
 async def test_an_export_that_rests_between_chunks_is_not_ended(tmp_path: Path) -> None:

@@ -15,15 +15,16 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from databases import KINDS, make_url
-from ledgers import make_ref, open_desk
+from ledgers import NOW, make_ref, make_tagged, open_desk
 from sqlalchemy import Connection, inspect, text
 
 from pipeline.config.paths import migrations_folder
 from pipeline.domain.errors import EnvironmentFault
-from pipeline.domain.outcomes import Cause, Failed
+from pipeline.domain.outcomes import AT_ONCE, Cause, Deferred, Failed
 from pipeline.ledger.database import Database, parse_ledger_url
 from pipeline.ledger.schema import HEAD, ensure_schema, read_revision, upgrade
 from pipeline.ledger.tables import metadata
+from pipeline.ledger.upkeep import check_ledger
 
 pytestmark = pytest.mark.anyio
 
@@ -136,6 +137,37 @@ async def test_rows_survive_the_way_down_and_up_and_answers_to_be_renewed_are_st
     assert await _read(made, f"{rows} ORDER BY  id") == before
     reasons = await _read(made, "SELECT state, reason FROM jobs ORDER BY id")
     assert reasons == [("done", "new"), ("pending", "stale"), ("failed", "new"), ("pending", "new")]
+
+
+async def test_what_was_spent_is_summed_up_when_an_older_ledger_is_upgraded(
+    made: Database,
+) -> None:
+    async with open_desk(made) as desk:
+        await desk.record(*map(make_ref, "abcde"))
+        priced, unpriced, vain, lost, late = await desk.claim()
+        await desk.answer(priced)
+        await desk.answer(unpriced, outcome=make_tagged(cost=None))
+        await desk.answer(vain, outcome=Failed(cause=Cause.SERVER_ERROR, message="500"))
+        await desk.open(lost, b"lost")
+        await desk.settle(late, outcome=_put_off())
+        await desk.queue.release(now_ms=NOW)
+    sums = (
+        "SELECT day, run_id, requests, answers, unpriced, input_tokens, cached_tokens, "
+        "output_tokens, cost_nanos FROM spends ORDER BY model_answered"
+    )
+    before = await _read(made, sums)
+    assert len(before) == 2
+    await upgrade(made, "0002")
+    assert "tried_since" not in await _list_columns(made, "jobs")
+    assert not {"reserved_nanos", "step"} & await _list_columns(made, "attempts")
+    await upgrade(made)
+    assert await _read(made, f"{sums} ") == before
+    assert await _read(made, "SELECT DISTINCT step, reserved_nanos FROM attempts") == [("ask", 0)]
+    assert await check_ledger(made) == []
+
+
+def _put_off() -> Deferred:
+    return Deferred(cause=Cause.TIMEOUT, message="late", not_before=AT_ONCE)
 
 
 async def test_a_ledger_of_another_program_version_is_refused(made: Database) -> None:

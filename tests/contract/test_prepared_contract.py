@@ -8,7 +8,8 @@ from databases import KINDS, open_database
 from sqlalchemy import Connection, bindparam, select, update
 
 from pipeline.domain.errors import EnvironmentFault
-from pipeline.ledger.database import Database, insert_new
+from pipeline.ledger.database import Database
+from pipeline.ledger.dialects import insert_new
 from pipeline.ledger.prepared import Change, Lookup
 from pipeline.ledger.tables import libraries
 

@@ -17,7 +17,7 @@ from sqlalchemy import func, select, text, update
 
 from pipeline.domain.errors import EnvironmentFault, LedgerAway, LedgerStaysAway
 from pipeline.domain.jobs import ClaimedJob, ReviewState, RunId
-from pipeline.domain.outcomes import Cause, Deferred, Failed, Outcome
+from pipeline.domain.outcomes import Cause, Deferred, Failed, Outcome, Passed
 from pipeline.ledger.database import Database
 from pipeline.ledger.patience import Patience
 from pipeline.ledger.runs import RunState
@@ -328,6 +328,33 @@ async def test_a_message_that_no_database_takes_is_settled(database: Database) -
         [job] = await desk.claim()
         admission = await desk.open(job, b"key 1")
         assert await settle(desk, job, admission, Failed(cause=Cause.REFUSED, message="n\0o"))
+
+
+async def test_a_request_that_was_passed_on_is_paid_for_and_its_image_asked_about_anew(
+    database: Database, spool: Path
+) -> None:
+    spend = make_tagged().spend
+    passed = Passed(cause=Cause.LENGTH, message="cut", spend=spend)
+    await strand(database, spool, passed)
+    assert await replay(spool, database) == 1
+    async with open_desk(database) as desk:
+        assert await desk.states() == {"pending": 1}
+        assert await read_cost(database) == 1_000
+        spending = await desk.reader.sum_spending()
+        assert (spending.answered, spending.cost_nanos) == (1, 1_000)
+
+
+async def test_an_answer_that_was_lost_with_the_ledger_away_still_puts_its_image_off(
+    database: Database, spool: Path
+) -> None:
+    later = datetime.fromtimestamp(NOW / 1000 + 60, UTC)
+    outcome = Deferred(cause=Cause.TIMEOUT, message="?", not_before=later, may_be_billed=True)
+    await strand(database, spool, outcome)
+    assert await replay(spool, database) == 1
+    async with open_desk(database) as desk:
+        assert await desk.claim() == []
+        assert await desk.find_next_due() == NOW + 60_000
+        assert (await desk.reader.sum_spending()).lost == 1
 
 
 async def test_a_late_answer_is_paid_for_by_its_image(database: Database) -> None:

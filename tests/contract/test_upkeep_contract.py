@@ -45,6 +45,10 @@ BREAKS = (
         "every job that failed or was skipped has a cause",
         "UPDATE jobs SET cause = NULL WHERE state = 'failed'",
     ),
+    (
+        "no job that has ended is still being tried",
+        "UPDATE jobs SET tried_since = 1 WHERE state = 'done'",
+    ),
     ("every job belongs to an image", "UPDATE jobs SET image_id = 999 WHERE state = 'pending'"),
     (
         "no pending job is about an image that is gone",
@@ -72,6 +76,29 @@ BREAKS = (
     (
         "every attempt is in one known state",
         "UPDATE attempts SET state = 'maybe' WHERE state = 'lost'",
+    ),
+    ("every attempt is a known step", "UPDATE attempts SET step = 'whim' WHERE state = 'lost'"),
+    ("every lost attempt has a cause", "UPDATE attempts SET cause = NULL WHERE state = 'lost'"),
+    ("no amount is negative", "UPDATE attempts SET reserved_nanos = -1 WHERE state = 'lost'"),
+    *(
+        (
+            "what a run spent in a day is the sum of its settled attempts",
+            f"UPDATE spends SET {amount} = {amount} + 1 WHERE answers > 0",
+        )
+        for amount in (
+            "requests",
+            "answers",
+            "unpriced",
+            "cost_nanos",
+            "assumed_nanos",
+            "saved_nanos",
+            "input_tokens",
+            "reasoning_tokens",
+        )
+    ),
+    (
+        "what a run spent in a day is the sum of its settled attempts",
+        "DELETE FROM spends WHERE answers = 0",
     ),
     ("every attempt belongs to a job", "UPDATE attempts SET job_id = 999 WHERE state = 'lost'"),
     ("every attempt belongs to a run", "UPDATE attempts SET run_id = 999 WHERE state = 'lost'"),
@@ -105,7 +132,10 @@ BREAKS = (
     ),
     (
         "every answer comes from a settled attempt",
-        "UPDATE attempts SET state = 'lost' WHERE model_answered IS NOT NULL",
+        (
+            "UPDATE attempts SET state = 'lost', cause = 'lost' WHERE model_answered IS NOT NULL; "
+            "DELETE FROM spends WHERE answers > 0"
+        ),
     ),
     (
         "every answer is to the question its attempt asked",

@@ -1,0 +1,143 @@
+"""What was sent and spent, in sums that are kept: nobody reads a million attempts for them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, func, select, true
+
+from pipeline.ledger.caps import Sums, find_period, sum_period
+from pipeline.ledger.tables import (
+    attempt_is_follow_up,
+    attempt_is_unsettled,
+    attempts,
+    spends,
+)
+
+FOLLOW_UPS: Final = ("repair", "more_room", "fallback")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spending:
+    """Requests, tokens and money over all attempts of a run or of the ledger."""
+
+    requests: int
+    answered: int
+    lost: int
+    """Requests whose answer never came, of processes that died and connections that broke."""
+    unpriced: int
+    input_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    cost_nanos: int
+    saved_nanos: int
+    """What prompt caching took off the price."""
+    maybe_billed_nanos: int
+    """The most that the lost requests can have cost; it is not in ``cost_nanos``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """Answers by who was asked, in which lane, and who answered; empty for unknown."""
+
+    endpoint: str
+    model_asked: str
+    tier_asked: str
+    model_answered: str
+    tier_answered: str
+    answers: int
+    cost_nanos: int
+    saved_nanos: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeriodSpending:
+    """What all runs spent and hold since the UTC day and month began."""
+
+    today: Sums
+    month: Sums
+
+
+def sum_spending(connection: Connection, run_id: int | None) -> Spending:
+    """All that was sent and paid, by one run or ever."""
+    settled = _sum_settled(run_id).subquery("settled")
+    unsettled = _sum_unsettled(run_id).subquery("unsettled")
+    # one statement, so of one moment
+    query = select(settled, unsettled).join_from(settled, unsettled, true())
+    row = connection.execute(query).one()
+    # Postgres sums into decimals
+    found = {name: int(value) for name, value in row._mapping.items()}  # noqa: SLF001  its public way to names
+    return Spending(
+        requests=found.pop("requests") + found.pop("unsettled"),
+        answered=found.pop("answers"),
+        **found,
+    )
+
+
+def _sum_settled(run_id: int | None) -> Any:
+    amounts = (
+        "requests", "answers", "unpriced", "input_tokens", "cached_tokens", "cache_write_tokens",
+        "output_tokens", "reasoning_tokens", "cost_nanos", "saved_nanos",
+    )  # fmt: skip
+    query = select(*(func.coalesce(func.sum(spends.c[name]), 0).label(name) for name in amounts))
+    return query if run_id is None else query.where(spends.c.run_id == run_id)
+
+
+def _sum_unsettled(run_id: int | None) -> Any:
+    is_lost = attempts.c.state == "lost"
+    reserved = func.sum(attempts.c.reserved_nanos).filter(is_lost)
+    query = select(
+        func.count().label("unsettled"),
+        func.count().filter(is_lost).label("lost"),
+        func.coalesce(reserved, 0).label("maybe_billed_nanos"),
+    ).where(attempt_is_unsettled)
+    return query if run_id is None else query.where(attempts.c.run_id == run_id)
+
+
+def list_shares(connection: Connection, run_id: int | None) -> Sequence[Share]:
+    """Answers of one run or ever, by who was asked and answered; the most first."""
+    words = ("endpoint", "model_asked", "tier_asked", "model_answered", "tier_answered")
+    amounts = ("answers", "cost_nanos", "saved_nanos")
+    keys = [spends.c[name] for name in words]
+    query = (
+        select(*keys, *(func.sum(spends.c[name]).label(name) for name in amounts))
+        .where(spends.c.answers > 0)
+        .group_by(*keys)
+        .order_by(func.sum(spends.c.answers).desc(), *keys)
+    )
+    if run_id is not None:
+        query = query.where(spends.c.run_id == run_id)
+    return [
+        Share(
+            endpoint=row.endpoint,
+            model_asked=row.model_asked,
+            tier_asked=row.tier_asked,
+            model_answered=row.model_answered,
+            tier_answered=row.tier_answered,
+            answers=int(row.answers),
+            cost_nanos=int(row.cost_nanos),
+            saved_nanos=int(row.saved_nanos),
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def sum_periods(connection: Connection, now_ms: int) -> PeriodSpending:
+    """What the caps of the day and the month count at this moment."""
+    return PeriodSpending(
+        today=sum_period(connection, find_period("day", now_ms)),
+        month=sum_period(connection, find_period("month", now_ms)),
+    )
+
+
+def count_steps(connection: Connection, run_id: int | None) -> dict[str, int]:
+    """Requests that followed another one for the same picture, by why; each has a count."""
+    query = (
+        select(attempts.c.step, func.count()).where(attempt_is_follow_up).group_by(attempts.c.step)
+    )
+    if run_id is not None:
+        query = query.where(attempts.c.run_id == run_id)
+    found = {step: int(count) for step, count in connection.execute(query)}
+    return {step: found.get(step, 0) for step in FOLLOW_UPS}
