@@ -11,13 +11,20 @@ class Budget:
 
     Args:
         cap: nano-dollars this run may spend; None for no cap.
+        allows_unpriced: count a request without a known price as free instead of refusing it.
     """
 
-    def __init__(self, cap: NanoDollars | None) -> None:
+    def __init__(self, cap: NanoDollars | None, *, allows_unpriced: bool = False) -> None:
         self.cap = cap
+        self._allows_unpriced = allows_unpriced
         self.spent = 0
         self.reserved = 0
         self._changed = anyio.Event()
+
+    @property
+    def is_nearly_spent(self) -> bool:
+        """Whether it is time to warn: four fifths are gone."""
+        return self.cap is not None and 5 * self.spent >= 4 * self.cap > 0
 
     async def reserve(self, worst: NanoDollars | None) -> NanoDollars:
         """Set the worst case of one request aside; wait while others may still free room.
@@ -29,12 +36,13 @@ class Budget:
             BudgetExhausted: there is no room and nothing in flight that could free some,
                 or there is a cap and the price is unknown.
         """
-        if self.cap is None:
+        if self.cap is None or (worst is None and self._allows_unpriced):
             worst = worst or NanoDollars(0)
         elif worst is None:
             raise BudgetExhausted(
                 "a budget is set but the model's price is unknown: add the model to a file named "
-                "under `models:` in the configuration, or run without a budget"
+                "under `models:` in the configuration, allow it with limits.allow_unpriced, or run "
+                "without a budget"
             )
         else:
             await self._wait_for_room(worst)
