@@ -105,7 +105,7 @@ class Bench:
 
     @asynccontextmanager
     async def open(
-        self, provider: ScriptedProvider, *, limit: int | None = None
+        self, provider: ScriptedProvider | None, *, limit: int | None = None
     ) -> AsyncIterator[tuple[Tagging, Ledger]]:
         plan = self.plan()
         async with (
@@ -116,8 +116,13 @@ class Bench:
         ):
             yield tagging, ledger
 
-    async def run(self, provider: ScriptedProvider, *, limit: int | None = None) -> RunResult:
-        """One run to its end; a run that hangs fails the test."""
+    async def run(
+        self, provider: ScriptedProvider | None = None, *, limit: int | None = None
+    ) -> RunResult:
+        """One run to its end; a run that hangs fails the test.
+
+        Without a provider of its own it asks whom the settings name.
+        """
         with anyio.fail_after(60):
             async with self.open(provider, limit=limit) as (tagging, _):
                 return await tagging.run()

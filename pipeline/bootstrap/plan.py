@@ -37,6 +37,13 @@ class Plan:
     options: PrepareOptions
     question: Question
 
+    @property
+    def has_budget(self) -> bool:
+        """Whether anything caps what may be spent."""
+        limits = self.settings.limits
+        caps = (limits.budget_usd, limits.budget_day_usd, limits.budget_month_usd)
+        return any(cap is not None for cap in caps)
+
 
 def make_plan(settings: Settings, *, today: date, model: str | None = None) -> Plan:
     """Load the profile and the model table and compile the question.

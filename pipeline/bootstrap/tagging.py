@@ -2,9 +2,11 @@
 
 import gc
 import os
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,23 +16,27 @@ import anyio
 from pipeline.bootstrap.clock import open_clock
 from pipeline.bootstrap.ledger import Ledger
 from pipeline.bootstrap.plan import Plan
+from pipeline.bootstrap.routes import open_routes
 from pipeline.config.settings import ExportSettings, Settings
-from pipeline.costs.pricing import FreeOfCharge, RunPricing
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.images import ImageRef
 from pipeline.domain.jobs import JobState, ReviewState, RunId
-from pipeline.domain.usage import from_usd
+from pipeline.domain.usage import NanoDollars, from_usd
 from pipeline.engine.export import ExportOrder
+from pipeline.engine.pacing import Pacing
 from pipeline.engine.pool import Pool, PoolPlan
 from pipeline.engine.producer import Place, Producer
 from pipeline.engine.progress import Tally
 from pipeline.engine.report import describe_run
 from pipeline.engine.retry import RetryPolicy
+from pipeline.engine.routes import Routes
 from pipeline.engine.stages import Asking, Ceilings, Clock, Pictures, Stages
 from pipeline.engine.tagging import Tagging
 from pipeline.engine.worker import Worker
+from pipeline.ledger.caps import Caps
 from pipeline.ledger.catalogue import Assignment
 from pipeline.ledger.jobs import JobQueue, count_wanted
+from pipeline.ledger.pacing import Pacers
 from pipeline.ledger.runs import ProfileVersion, RunState
 from pipeline.ledger.selection import EVERYTHING, Selection
 from pipeline.ledger.settling import Settler
@@ -41,7 +47,6 @@ from pipeline.preprocess.header import read_info
 from pipeline.preprocess.memory import tune_allocators
 from pipeline.preprocess.prepare import estimate_memory, prepare_image
 from pipeline.providers.base import Provider
-from pipeline.providers.local.provider import LocalProvider
 from pipeline.sources.local import LocalSource
 from pipeline.tagging.normalize import flat_tags
 from pipeline.tagging.parse import AnswerReader
@@ -73,14 +78,15 @@ async def open_tagging(  # noqa: PLR0913  all that a caller may choose
     """
     tune_allocators()
     ceilings = _make_ceilings(plan.settings)
-    opening = (
-        _open_provider(plan, ceilings.threads, environ)
-        if provider is None
-        else nullcontext(provider)
-    )
-    async with opening as chosen:
+    async with open_routes(
+        plan,
+        environ=environ,
+        monotonic=time.monotonic,
+        threads=ceilings.threads,
+        provider=provider,
+    ) as routes:
         begun = await _begin(plan, ledger, roots, selection)
-        tagging = _assemble(plan, ledger, begun, chosen, ceilings, limit)
+        tagging = _assemble(plan, ledger, begun, routes, ceilings, limit)
         # What is loaded by now stays: a full collection of it would stop the loop for 40 ms.
         gc.freeze()
         yield tagging
@@ -109,16 +115,17 @@ def _assemble(  # noqa: PLR0917  every part of a run meets here
     plan: Plan,
     ledger: Ledger,
     begun: _Begun,
-    provider: Provider,
+    routes: Routes,
     ceilings: Ceilings,
     limit: int | None,
 ) -> Tagging:
     tally = Tally()
     spool = _make_spool(plan, ledger, begun.run, ceilings)
+    provider = routes.first.provider.name
     settler = _make_settler(plan, ledger, begun, provider=provider, spool=spool)
     stages = Stages(
         pictures=_make_pictures(plan, begun.places),
-        asking=_make_asking(plan, provider),
+        asking=_make_asking(plan, routes),
         ceilings=ceilings,
         settler=settler,
         clock=begun.clock,
@@ -130,6 +137,7 @@ def _assemble(  # noqa: PLR0917  every part of a run meets here
         queue=queue,
         worker=Worker(stages, tally),
         settler=settler,
+        pacing=Pacing(Pacers(ledger.database, begun.run), routes.all, begun.clock),
         runs=ledger.runs,
         clock=begun.clock,
         tally=tally,
@@ -148,14 +156,18 @@ def _assemble(  # noqa: PLR0917  every part of a run meets here
 
 
 def _make_settler(
-    plan: Plan, ledger: Ledger, begun: _Begun, *, provider: Provider, spool: Spool
+    plan: Plan, ledger: Ledger, begun: _Begun, *, provider: str, spool: Spool
 ) -> Settler:
+    limits = plan.settings.limits
     return Settler(
         ledger.database,
         begun.run,
         begun.assignment,
-        provider=provider.name,
-        model=plan.question.model,
+        provider=provider,
+        caps=Caps(
+            day_nanos=_to_nanos(limits.budget_day_usd),
+            month_nanos=_to_nanos(limits.budget_month_usd),
+        ),
         linger_seconds=plan.settings.ledger.group_ms / 1000,
         spool=spool,
     )
@@ -271,28 +283,20 @@ async def scan(
     return document
 
 
-def _open_provider(
-    plan: Plan, threads: anyio.CapacityLimiter, environ: Mapping[str, str]
-) -> AbstractAsyncContextManager[Provider]:
-    if plan.is_local:
-        return nullcontext(LocalProvider(limiter=threads))
-    from pipeline.providers.openai import check_question, open_openai
-
-    check_question(plan.settings.provider, plan.question)
-    return open_openai(plan.settings.provider, environ)
-
-
 def _make_ceilings(settings: Settings) -> Ceilings:
     limits = settings.limits
-    cap = None if limits.budget_usd is None else from_usd(limits.budget_usd)
     half = limits.memory_mb * 1_000_000 // 2
     return Ceilings(
-        budget=Budget(cap),
+        budget=Budget(_to_nanos(limits.budget_usd), allows_unpriced=limits.allow_unpriced),
         file_memory=ByteBudget(half),
         decode_memory=ByteBudget(half),
         threads=anyio.CapacityLimiter(settings.preprocess.threads or _count_cores()),
         max_concurrency=limits.max_concurrency,
     )
+
+
+def _to_nanos(usd: Decimal | None) -> NanoDollars | None:
+    return None if usd is None else from_usd(usd)
 
 
 def _count_cores() -> int:
@@ -313,22 +317,23 @@ def _make_pictures(plan: Plan, places: Sequence[Place]) -> Pictures:
     )
 
 
-def _make_asking(plan: Plan, provider: Provider) -> Asking:
-    limits = plan.settings.limits
-    tier = plan.settings.provider.service_tier
+def _make_asking(plan: Plan, routes: Routes) -> Asking:
+    limits, profile = plan.settings.limits, plan.profile
+    is_partial = routes.first.provider.is_partial
     return Asking(
-        question=plan.question,
-        provider=provider,
-        tier=tier,
-        reader=AnswerReader(plan.profile, allow_empty=provider.is_partial),
-        flat_tags=partial(flat_tags, plan.profile),
-        review_of=partial(_review_of, plan.profile.review_below),
-        pricing=FreeOfCharge() if plan.is_local else RunPricing(plan.table, plan.question, tier),
+        routes=routes,
+        reader=AnswerReader(profile, allow_empty=is_partial),
+        flat_tags=partial(flat_tags, profile),
+        review_of=partial(_review_of, profile.review_below),
         policy=RetryPolicy(
             max_attempts=limits.max_attempts,
             base_seconds=limits.retry_base_s,
             cap_seconds=limits.retry_cap_s,
+            deadline_seconds=limits.retry_for_s,
+            may_repair=profile.repair,
+            may_have_more_room=profile.more_room,
         ),
+        requires_model=plan.settings.provider.require_model == "exact",
     )
 
 

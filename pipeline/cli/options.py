@@ -6,10 +6,13 @@ from typing import Annotated, Literal, TypeAlias
 
 import typer
 
+from pipeline.domain.vision import ServiceTier
+
 _SETTINGS = "Settings"
 _OUTPUT = "Output"
 _QUESTION = "What is asked, and of whom"
 _SERVER = "Server and bounds"
+_FALLBACK_ON = ("outage", "rate", "refusal")
 Roots: TypeAlias = Annotated[
     list[Path] | None,
     typer.Argument(
@@ -135,11 +138,60 @@ class ServerOptions:
             help="Most dollars this run may spend; reaching it pauses the run.",
         ),
     ] = None  # fmt: skip
+    budget_day: Annotated[
+        str | None,
+        typer.Option(
+            metavar="USD", rich_help_panel=_SERVER, show_default=False,
+            help="Most dollars all runs on this ledger may spend in a day (UTC) together.",
+        ),
+    ] = None  # fmt: skip
+    budget_month: Annotated[
+        str | None,
+        typer.Option(
+            metavar="USD", rich_help_panel=_SERVER, show_default=False,
+            help="The same for a month.",
+        ),
+    ] = None  # fmt: skip
+    allow_unpriced: Annotated[
+        bool,
+        typer.Option(
+            "--allow-unpriced", rich_help_panel=_SERVER,
+            help="Ask a model without a known price although there is a budget.",
+        ),
+    ] = False  # fmt: skip
     max_concurrency: Annotated[
         int | None,
         typer.Option(
             metavar="N", rich_help_panel=_SERVER, show_default=False,
             help="Requests in flight at once (default 64).",
+        ),
+    ] = None  # fmt: skip
+    rpm: Annotated[
+        float | None,
+        typer.Option(
+            "--rpm", metavar="N", rich_help_panel=_SERVER, show_default=False,
+            help="Requests a minute at most (default: what the server's headers allow).",
+        ),
+    ] = None  # fmt: skip
+    tpm: Annotated[
+        float | None,
+        typer.Option(
+            "--tpm", metavar="N", rich_help_panel=_SERVER, show_default=False,
+            help="Tokens a minute at most, pictures included.",
+        ),
+    ] = None  # fmt: skip
+    service_tier: Annotated[
+        ServiceTier | None,
+        typer.Option(
+            rich_help_panel=_SERVER, show_default=False,
+            help="Lane to ask for: flex is slower, at half the price.",
+        ),
+    ] = None  # fmt: skip
+    fallback: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL", rich_help_panel=_SERVER, show_default=False,
+            help="Model to ask when the first is down, too busy or declines; repeatable, in order.",
         ),
     ] = None  # fmt: skip
 
@@ -148,6 +200,18 @@ class ServerOptions:
         return {
             "provider.base_url": self.base_url,
             "provider.api": self.api,
+            "provider.service_tier": self.service_tier,
+            "provider.fallback": self._list_fallbacks(),
             "limits.budget_usd": self.budget,
+            "limits.budget_day_usd": self.budget_day,
+            "limits.budget_month_usd": self.budget_month,
+            "limits.allow_unpriced": self.allow_unpriced or None,
             "limits.max_concurrency": self.max_concurrency,
+            "limits.requests_per_minute": self.rpm,
+            "limits.tokens_per_minute": self.tpm,
         }
+
+    def _list_fallbacks(self) -> list[dict[str, object]] | None:
+        if not self.fallback:
+            return None
+        return [{"model": model, "on": list(_FALLBACK_ON)} for model in self.fallback]

@@ -71,8 +71,15 @@ def _facts_of_run(document: Mapping[str, Any]) -> Iterable[tuple[str, str, str]]
     yield (
         "requests",
         f"{sent['sent']:,}",
-        _join(sent, ("retried", "retried"), ("rate_limited", "rate-limited")),
-    )
+        _join(
+            sent, ("retried", "retried"), ("rate_limited", "rate-limited"), ("repair", "repairs"),
+            ("more_room", "with more room"), ("fallback", "by fallback"),
+        ),
+    )  # fmt: skip
+    if document["substituted"] or document["downgraded"]:
+        words = (("substituted", "by another model than asked"),
+                 ("downgraded", "in another lane than asked"))  # fmt: skip
+        yield "answers", "", _join(document, *words)
     yield from _facts_of_spend(document)
     yield "images/s", f"{document['images_per_s']:,.1f}", ""
 
@@ -106,7 +113,7 @@ def _describe_causes(document: Mapping[str, Any]) -> str:
 
 
 def _join(counts: Mapping[str, int], *names: tuple[str, str]) -> str:
-    return ", ".join(f"{counts[key]:,} {word}" for key, word in names if counts[key])
+    return ", ".join(f"{counts[key]:,} {word}" for key, word in names if counts.get(key))
 
 
 def draw_scan(document: Mapping[str, Any]) -> list["RenderableType"]:
@@ -145,8 +152,45 @@ def _facts_of_ledger(document: Mapping[str, Any]) -> Iterable[tuple[str, str, st
     yield "moved", f"{images['moved']:,}", ""
     yield "requests", f"{requests['sent']:,}", _join(requests, ("lost", "lost with a process"))
     yield from _facts_of_spend({**document, "estimate_usd": None})
+    yield from _facts_of_periods(document)
+    yield from _facts_of_cache(document["cache"])
     for model, count in document["models"].items():
         yield "answers", f"{count:,}", f"by {defuse(model)}"
+    for share in document["shares"]:
+        if remark := _remark_on_share(share):
+            yield "other", f"{share['answers']:,}", remark
+
+
+def _facts_of_periods(document: Mapping[str, Any]) -> Iterable[tuple[str, str, str]]:
+    spent = document["spent"]
+    if document["maybe_billed_usd"] != "0":
+        yield (
+            "maybe",
+            format_usd(document["maybe_billed_usd"]),
+            "at most, for requests whose answer never came",
+        )
+    if spent["month_usd"] != "0":
+        yield "today", format_usd(spent["today_usd"]), "UTC"
+        yield "month", format_usd(spent["month_usd"]), ""
+
+
+def _facts_of_cache(cache: Mapping[str, Any]) -> Iterable[tuple[str, str, str]]:
+    if cache["hit_share"] or cache["written_tokens"]:
+        saved = Decimal(cache["saved_usd"])
+        words = "saved" if saved >= 0 else "lost"
+        remark = f"of the input; {words} {format_usd(str(abs(saved)))}"
+        yield "cached", f"{cache['hit_share']:.1%}", remark
+
+
+def _remark_on_share(share: Mapping[str, Any]) -> str:
+    """What differs from what was asked for; nothing where all is as asked."""
+    model, tier = share["model_answered"], share["tier_answered"]
+    parts = []
+    if share["is_substitute"]:
+        parts.append(f"by {defuse(model)} in place of {defuse(share['model_asked'])}")
+    if share["is_other_tier"]:
+        parts.append(f"in the lane {defuse(tier)} in place of {defuse(share['tier_asked'])}")
+    return ", ".join(parts)
 
 
 def _remark_on(state: str, document: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from anyio.abc import ObjectReceiveStream, ObjectSendStream
 
 from pipeline.domain.errors import EnvironmentFault, LedgerAway, LedgerStaysAway, RunPaused
 from pipeline.domain.jobs import ClaimedJob, RunId
+from pipeline.engine.pacing import Pacing
 from pipeline.engine.producer import Place, Producer
 from pipeline.engine.progress import Tally
 from pipeline.engine.stages import Clock
@@ -65,6 +66,7 @@ class Pool:
         queue: JobQueue,
         worker: Worker,
         settler: Serving,
+        pacing: Pacing,
         runs: RunBook,
         clock: Clock,
         tally: Tally,
@@ -74,6 +76,7 @@ class Pool:
         self._queue = queue
         self._worker = worker
         self._settler = settler
+        self._pacing = pacing
         self._runs = runs
         self._clock = clock
         self._tally = tally
@@ -117,6 +120,7 @@ class Pool:
         """
         await self._settler.prepare()
         await self._take_over()
+        await self._pacing.begin()
         try:
             await self._serve_and_work()
             if self._pause is not None:
@@ -138,6 +142,7 @@ class Pool:
                     self._settler.close()
         finally:
             with anyio.CancelScope(shield=True):
+                await self._pacing.end()
                 await self._give_back()
 
     async def _give_back(self) -> None:
@@ -157,6 +162,7 @@ class Pool:
         with self._cancelling:
             async with anyio.create_task_group() as heart:
                 heart.start_soon(self._guard, self._beat)
+                heart.start_soon(self._pacing.keep)
                 async with anyio.create_task_group() as hands, receive:
                     hands.start_soon(self._guard, self._produce)
                     hands.start_soon(self._guard, self._claim, send)

@@ -1,10 +1,23 @@
 """What a run has done so far: counted by the engine, read by whoever shows it."""
 
+import logging
 from collections import Counter
 from dataclasses import dataclass, field
 
-from pipeline.domain.outcomes import Cause, Deferred, Failed, Outcome, Reused, Skipped, Tagged
+from pipeline.domain.outcomes import (
+    Cause,
+    Deferred,
+    Failed,
+    Outcome,
+    Passed,
+    Reused,
+    Skipped,
+    Spend,
+    Tagged,
+)
 from pipeline.domain.usage import TokenUsage
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -34,7 +47,17 @@ class Tally:
     causes: Counter[Cause] = field(default_factory=Counter)
     usage: TokenUsage = field(default_factory=TokenUsage)
     cost_nanos: int = 0
+    saved_nanos: int = 0
+    """What prompt caching took off the price."""
     unpriced: int = 0
+    answers: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Billed answers by the model and the lane that gave them."""
+    substituted: int = 0
+    """Answers by another model than the one asked."""
+    downgraded: int = 0
+    """Answers out of another lane than the one asked."""
+    steps: Counter[str] = field(default_factory=Counter)
+    """Requests by what they were for: ``ask``, ``repair``, ``more_room``, ``fallback``."""
     estimate_nanos: int = 0
     warnings: list[str] = field(default_factory=list)
     """What a person should know although nothing failed."""
@@ -43,6 +66,12 @@ class Tally:
     def settled(self) -> int:
         """Images that this run brought to an end."""
         return self.tagged + self.reused + self.skipped + self.failed
+
+    def warn(self, text: str) -> None:
+        """Tell a person something, once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+            _log.info("run.warning", extra={"text": text})
 
     def note_recovered(self, count: int) -> None:
         """Count paid answers that waited in the spool of an earlier run."""
@@ -66,10 +95,17 @@ class Tally:
             case Deferred(cause=cause):
                 self.deferred += 1
                 self.rate_limited += cause is Cause.RATE_LIMITED
+            case Passed(cause=cause):
+                self.rate_limited += cause is Cause.RATE_LIMITED
             case Failed(cause=cause):
                 self.failed += 1
                 self.causes[cause] += 1
-        if isinstance(outcome, Tagged | Deferred | Failed) and outcome.spend is not None:
-            self.usage += outcome.spend.usage
-            self.cost_nanos += outcome.spend.cost or 0
-            self.unpriced += outcome.spend.cost is None
+        if isinstance(outcome, Tagged | Deferred | Passed | Failed) and outcome.spend is not None:
+            self._add_spend(outcome.spend)
+
+    def _add_spend(self, spend: Spend) -> None:
+        self.usage += spend.usage
+        self.cost_nanos += spend.cost or 0
+        self.saved_nanos += spend.saved
+        self.unpriced += spend.cost is None
+        self.answers[spend.model, spend.service_tier or ""] += 1

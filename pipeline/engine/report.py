@@ -41,6 +41,7 @@ def describe_run(
             "sent": tally.requests,
             "retried": tally.retried,
             "rate_limited": tally.rate_limited,
+            **{name: tally.steps[name] for name in _FOLLOWING if tally.steps[name]},
         },
         "tokens": {
             "input": tally.usage.input,
@@ -49,6 +50,13 @@ def describe_run(
             "reasoning": tally.usage.reasoning,
         },
         "cost_usd": to_usd(tally.cost_nanos),
+        "cache_saved_usd": to_usd(tally.saved_nanos),
+        "answers": [
+            {"model": model, "service_tier": tier or None, "count": count}
+            for (model, tier), count in tally.answers.most_common()
+        ],
+        "substituted": tally.substituted,
+        "downgraded": tally.downgraded,
         "unpriced_answers": tally.unpriced,
         "estimate_usd": to_usd(tally.estimate_nanos),
         "elapsed_s": round(elapsed_seconds, 3),
@@ -58,4 +66,5 @@ def describe_run(
     }
 
 
+_FOLLOWING = ("repair", "more_room", "fallback")
 _FINDINGS = ("new", "changed", "unchanged", "returned")

@@ -9,13 +9,12 @@ import anyio
 
 from pipeline.domain.images import ImageInfo, ImageRef, PreparedImage
 from pipeline.domain.jobs import ReviewState
-from pipeline.domain.usage import NanoDollars, TokenUsage
-from pipeline.domain.vision import Answer, Question, ServiceTier, VisionResponse
+from pipeline.domain.vision import Answer, VisionResponse
 from pipeline.engine.retry import RetryPolicy
+from pipeline.engine.routes import Routes
 from pipeline.ledger.settling import Settler
 from pipeline.limits.budget import Budget
 from pipeline.limits.memory import ByteBudget
-from pipeline.providers.base import Provider
 
 
 class AnswerReading(Protocol):
@@ -27,19 +26,6 @@ class AnswerReading(Protocol):
         Raises:
             AskError: refused, filtered, cut or invalid.
         """
-
-
-class Pricing(Protocol):
-    """What a request will and did cost."""
-
-    def estimate_usage(self, image: PreparedImage) -> TokenUsage:
-        """Tokens that asking about this picture is expected to take."""
-
-    def worst_cost(self, image: PreparedImage) -> NanoDollars | None:
-        """Nano-dollars that asking can cost at most; None when the price is unknown."""
-
-    def cost(self, usage: TokenUsage, *, model: str, tier: str | None) -> NanoDollars | None:
-        """Nano-dollars of what was used, by the model and tier that answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,14 +44,13 @@ class Pictures:
 class Asking:
     """From the prepared bytes to a priced answer."""
 
-    question: Question
-    provider: Provider
-    tier: ServiceTier
+    routes: Routes
     reader: AnswerReading
     flat_tags: Callable[[Answer], tuple[str, ...]]
     review_of: Callable[[float | None], ReviewState]
-    pricing: Pricing
     policy: RetryPolicy
+    requires_model: bool
+    """Whether an answer by another model than the one asked is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,10 +18,18 @@ from drills.verdict import Verdict
 from pipeline.bootstrap.plan import make_plan
 from pipeline.config.loading import load_settings
 from pipeline.domain.errors import ImageError
+from pipeline.domain.outcomes import Cause
 from pipeline.ledger.database import Database, parse_ledger_url
 from pipeline.ledger.tables import attempts, images, jobs
 from pipeline.preprocess.prepare import prepare_image
 from pipeline.simulator.answers import expected_answer
+
+
+_TRIED_AGAIN = frozenset({
+    Cause.SERVER_ERROR, Cause.TIMEOUT, Cause.CONNECTION,
+    Cause.INVALID_ANSWER, Cause.NO_ANSWER, Cause.BROKEN_JSON,
+})  # fmt: skip
+"""An attempt that ended so is a try that was no end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +53,7 @@ class Job:
     @property
     def endings(self) -> int:
         """How often it was brought to an end, going by its own count of tries."""
-        in_vain = [one for one in self.attempts if one.state == "settled" and not one.cost_nanos]
-        return self.tries - len(in_vain)
+        return self.tries - sum(one.cause in _TRIED_AGAIN for one in self.attempts)
 
     @property
     def spent(self) -> int:

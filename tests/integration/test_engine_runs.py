@@ -226,10 +226,10 @@ async def test_a_wrong_key_pauses_within_a_handful_and_fails_nobody(bench: Bench
 
 async def test_the_budget_pauses_the_run_and_a_larger_one_resumes_it(bench: Bench) -> None:
     put_pictures(bench, 20)
-    bench.flags["limits.budget_usd"] = "0.002"
+    bench.flags["limits.budget_usd"] = "0.004"
     first = await bench.run(ScriptedProvider())
     assert first.state is RunState.PAUSED
-    assert float(first.document["cost_usd"]) <= 0.002
+    assert float(first.document["cost_usd"]) <= 0.004
     assert 0 < first.document["images"]["done"] < 20
     bench.flags["limits.budget_usd"] = "1"
     second = ScriptedProvider()
@@ -411,7 +411,7 @@ async def test_a_server_that_is_down_pauses_and_fails_nobody(bench: Bench) -> No
 
 async def test_a_pause_for_money_puts_no_refused_picture_back(bench: Bench) -> None:
     put_pictures(bench, 12)
-    bench.flags["limits.budget_usd"] = "0.002"
+    bench.flags["limits.budget_usd"] = "0.004"
 
     async def refuse(_request: VisionRequest, _number: int) -> VisionResponse:
         raise ContentRefused("I cannot help with that", response=make_response())

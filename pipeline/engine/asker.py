@@ -1,0 +1,397 @@
+"""From a prepared picture to its outcome: choose a route, wait for a turn, ask, weigh, settle."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final, TypeAlias
+
+import anyio
+
+from pipeline.domain.errors import (
+    AskError,
+    AttemptTimeout,
+    BudgetExhausted,
+    ModelSubstituted,
+    RunPaused,
+)
+from pipeline.domain.jobs import AttemptId, ClaimedJob, ResultId, ReviewState
+from pipeline.domain.outcomes import Cause, Deferred, Outcome, Passed, Reused, Tagged
+from pipeline.domain.usage import NanoDollars, to_usd
+from pipeline.domain.vision import Repair, VisionResponse
+from pipeline.engine.bookkeeper import Bookkeeper
+from pipeline.engine.progress import Tally
+from pipeline.engine.retry import AskNext, Attempt, Decision, MoreRoom, Wait, Why, decide
+from pipeline.engine.retry import Repair as RepairIt
+from pipeline.engine.routes import Route
+from pipeline.engine.shelf import Picture, PreparedShelf
+from pipeline.engine.stages import Stages
+from pipeline.engine.step import Step
+from pipeline.engine.weighing import (
+    cost_of,
+    describe_cap,
+    give_back,
+    give_up,
+    interrupt,
+    pass_on,
+    put_off,
+    read_passage,
+    read_refusal,
+    reuse,
+)
+from pipeline.ledger.caps import OverCap
+from pipeline.ledger.opening import AlreadyAnswered, BeingAsked, Opened, Terms
+from pipeline.limits.gate import Pass, Passage, PassageKind
+from pipeline.providers.model_names import is_same_model, is_same_tier
+
+_ASKED_ELSEWHERE_SECONDS: Final = 2.0
+_CAP_POLL_SECONDS: Final = 0.5
+_CLOSED_SECONDS: Final = 0.1
+_FEWEST_SLOTS: Final = 4
+"""Silence is judged by how many may be under way; at the start that is few."""
+_NEARLY: Final = 0.8
+_NOTHING: Final = NanoDollars(0)
+
+_NO_VALUE: Final[tuple[object, ...]] = (None, [], "")
+
+_Next: TypeAlias = tuple[Outcome, Step | None]
+"""What becomes of an attempt, and the request that follows it."""
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A request that may be sent now, and what is set aside for it."""
+
+    passed: Pass
+    reserved: NanoDollars
+    paid: NanoDollars | None = _NOTHING
+    """None: nobody knows."""
+    is_sent: bool = False
+
+
+class Asker:
+    """Brings prepared pictures to their outcome. One object serves all tasks of a run."""
+
+    def __init__(
+        self, stages: Stages, tally: Tally, bookkeeper: Bookkeeper, shelf: PreparedShelf
+    ) -> None:
+        self._asking = stages.asking
+        self._routes = stages.asking.routes
+        self._budget = stages.ceilings.budget
+        self._settler = stages.settler
+        self._clock = stages.clock
+        self._tally = tally
+        self._bookkeeper = bookkeeper
+        self._shelf = shelf
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Send nothing new; what is under way still settles."""
+        self._is_stopped = True
+        self._routes.close()
+
+    async def bring_to_end(self, job: ClaimedJob, picture: Picture, key: bytes) -> Outcome | None:
+        """Ask until the picture has its outcome or is put off; None when the run was stopped.
+
+        Raises:
+            RunPaused: after the job was given back untouched.
+        """
+        found: Outcome | Step | None = Step(
+            route=self._routes.choose(self._clock.monotonic()), key=key
+        )
+        while isinstance(found, Step):
+            found = await self._take(job, picture, found)
+        return found
+
+    async def _take(self, job: ClaimedJob, picture: Picture, step: Step) -> Outcome | Step | None:
+        """One request; what comes of it, or the one that follows."""
+        async with self._wait_for_turn(picture, step) as turn:
+            if self._is_stopped:
+                return None
+            if turn is None:
+                return await self._choose_again(step)
+            admission = await self._open(job, step, turn)
+            if isinstance(admission, Opened):
+                return await self._ask(job, picture, step, turn, admission.attempt_id)
+            return await self._do_without(job, picture, step, admission)
+
+    async def _choose_again(self, step: Step) -> Step:
+        """The same request by another route: this one was closed while it stood in line."""
+        await anyio.sleep(_CLOSED_SECONDS)
+        return replace(step, route=self._routes.choose(self._clock.monotonic()))
+
+    @asynccontextmanager
+    async def _wait_for_turn(self, picture: Picture, step: Step) -> AsyncIterator[_Turn | None]:
+        """A turn by rate and budget; None when the run was stopped meanwhile."""
+        gate = step.route.gate
+        passed = await gate.enter(step.count_tokens(picture))
+        if passed is None:
+            yield None
+            return
+        turn: _Turn | None = None
+        try:
+            reserved = await self._budget.reserve(step.find_worst(picture))
+            turn = _Turn(passed=passed, reserved=reserved)
+            yield turn
+        finally:
+            if turn is not None:
+                self._budget.settle(turn.reserved, turn.paid)
+                self._warn_of_budget()
+            if turn is None or not turn.is_sent:
+                gate.give_back(passed)
+
+    async def _open(
+        self, job: ClaimedJob, step: Step, turn: _Turn
+    ) -> Opened | AlreadyAnswered | BeingAsked:
+        """Put the attempt on record; wait while only what is under way fills a cap.
+
+        Raises:
+            BudgetExhausted: the day's or the month's cap is reached.
+        """
+        terms = Terms(
+            model=step.route.question.model,
+            tier=step.route.tier.value,
+            endpoint=step.route.name,
+            step=step.name,
+            reserved_nanos=turn.reserved,
+        )
+        while True:
+            # Shielded: once it is handed in it will be written, and somebody has to settle it.
+            with anyio.CancelScope(shield=True):
+                now_ms = self._clock.now_ms()
+                admission = await self._settler.open_attempt(job, step.key, now_ms, terms)
+            self._warn_of_caps()
+            if not isinstance(admission, OverCap):
+                return admission
+            if self._is_stopped or not self._tally.in_flight:
+                raise BudgetExhausted(describe_cap(admission, turn.reserved))
+            await anyio.sleep(_CAP_POLL_SECONDS)
+
+    async def _do_without(
+        self,
+        job: ClaimedJob,
+        picture: Picture,
+        step: Step,
+        admission: AlreadyAnswered | BeingAsked,
+    ) -> Outcome | Step:
+        """Nothing is sent: the answer is there, or somebody else asks for it."""
+        if isinstance(admission, AlreadyAnswered):
+            known = reuse(admission)
+            if surer := self._find_surer(step, known):
+                return surer
+            outcome: Outcome = known
+        else:
+            outcome = Deferred(
+                cause=Cause.ASKED_ELSEWHERE,
+                message="another process is asking about the same picture",
+                not_before=self._clock.now() + timedelta(seconds=_ASKED_ELSEWHERE_SECONDS),
+                counts=False,
+            )
+        await self._bookkeeper.settle_picture(job, picture, outcome)
+        return outcome
+
+    async def _ask(  # noqa: PLR0917  the picture, the request, and what is set aside for it
+        self, job: ClaimedJob, picture: Picture, step: Step, turn: _Turn, attempt: AttemptId
+    ) -> Outcome | Step | None:
+        """Send one request and settle it."""
+        self._count_request(job, picture, step)
+        turn.is_sent, turn.paid = True, None
+        step.route.gate.note_sent(turn.passed)
+        outcome: Outcome = interrupt()
+        follow: Step | None = None
+        passage = Passage(kind=PassageKind.FAILED)
+        pause: RunPaused | None = None
+        try:
+            response = await self._request(picture, step)
+            passage = read_passage(response)
+            outcome, follow = self._accept(response, picture, step, attempt)
+            pause = self._note_good(step.route, outcome)
+        except AskError as error:
+            passage = read_refusal(error)
+            pause = self._judge(error, step.route)
+            outcome, follow = self._weigh(error, job, picture, step)
+            if pause is not None:
+                outcome, follow = give_back(pause, outcome), None
+        except RunPaused as error:
+            pause = error
+            outcome = give_back(error)
+        finally:
+            is_over = pause is not None and self._must_pause(pause, step.route)
+            step.route.gate.leave(turn.passed, passage)
+            self._tally.in_flight -= 1
+            turn.paid = cost_of(outcome)
+            with anyio.CancelScope(shield=True):
+                is_ours = await self._bookkeeper.settle_picture(
+                    job, picture, outcome, attempt=attempt, key=step.key
+                )
+        if pause is not None and is_over:
+            raise pause
+        if not isinstance(outcome, Passed):
+            return outcome
+        return await self._go_on(job, picture, step, follow) if is_ours else None
+
+    async def _go_on(
+        self, job: ClaimedJob, picture: Picture, step: Step, follow: Step | None
+    ) -> Outcome | Step | None:
+        if follow is not None:
+            return follow
+        assert step.unsure is not None  # noqa: S101  else the attempt's end were the job's
+        await self._bookkeeper.settle_picture(job, picture, step.unsure)
+        return step.unsure
+
+    async def _request(self, picture: Picture, step: Step) -> VisionResponse:
+        """Ask, no longer than nearly all requests before took several times over."""
+        route, request = step.route, step.make_request(picture)
+        began, patience = self._clock.monotonic(), route.deadline.seconds
+        try:
+            with anyio.fail_after(patience):
+                response = await route.provider.ask(request)
+        except TimeoutError as error:
+            route.deadline.note(patience)
+            raise AttemptTimeout(
+                f"no answer from {route.name} within {patience:.0f} s, several times what others "
+                "take (provider.cut_stragglers)",
+                may_be_billed=True,
+            ) from error
+        route.deadline.note(self._clock.monotonic() - began)
+        return response
+
+    def _accept(
+        self, response: VisionResponse, picture: Picture, step: Step, attempt: AttemptId
+    ) -> tuple[Tagged | Passed, Step | None]:
+        """Read an answer.
+
+        Raises:
+            AskError: it is of no use.
+        """
+        self._compare(response, step.route)
+        answer, confidence = self._asking.reader.read(response)
+        spend = step.price(response, picture)
+        known = Reused(result_id=ResultId(attempt), confidence=confidence)
+        if surer := self._find_surer(step, known):
+            message = f"{response.model} is not sure enough; {surer.route.question.model} is asked"
+            passed = Passed(
+                cause=Cause.LOW_CONFIDENCE,
+                message=message,
+                spend=spend,
+                answer=answer,
+                confidence=confidence,
+            )
+            return passed, surer
+        return Tagged(answer=answer, confidence=confidence, spend=spend), None
+
+    def _compare(self, response: VisionResponse, route: Route) -> None:
+        """Take note of who answered, in which lane.
+
+        Raises:
+            ModelSubstituted: another model answered, and none but the one asked will do.
+        """
+        asked, answered = route.question.model, response.model
+        self._tally.downgraded += not is_same_tier(route.tier, response.service_tier)
+        if is_same_model(asked, answered):
+            return
+        self._tally.substituted += 1
+        if self._asking.requires_model:
+            raise ModelSubstituted(
+                f"{answered} answered, not {asked}, and provider.require_model is exact",
+                response=response,
+                request_id=response.request_id,
+            )
+
+    def _find_surer(self, step: Step, known: Reused) -> Step | None:
+        """The next request, where an answer is not sure enough and somebody else may be surer."""
+        if self._asking.review_of(known.confidence) is not ReviewState.NEEDS_REVIEW:
+            return None
+        now = self._clock.monotonic()
+        route = self._routes.find_next(step.route, Why.LOW_CONFIDENCE, now)
+        if route is None:
+            return None
+        key = hashlib.sha256(step.key + route.question.model.encode()).digest()
+        return Step(route=route, key=key, name="fallback", unsure=known)
+
+    def _weigh(self, error: AskError, job: ClaimedJob, picture: Picture, step: Step) -> _Next:
+        """Turn a failed request into what happens next."""
+        spend = step.price(error.response, picture) if error.response else None
+        decision = decide(error, self._describe_try(job, step), self._asking.policy)
+        follow = self._find_follower(decision, error, step)
+        if follow is not None or step.unsure is not None:
+            return pass_on(error, spend), follow
+        if not isinstance(decision, Wait):
+            return give_up(error, spend), None
+        self._shelf.put(job.id, picture)
+        return put_off(error, spend, decision, self._clock.now()), None
+
+    def _describe_try(self, job: ClaimedJob, step: Step) -> Attempt:
+        now_ms = self._clock.now_ms()
+        return Attempt(
+            tries=job.attempts + 1,
+            chance=self._clock.chance(),
+            elapsed_seconds=(now_ms - (job.tried_since_ms or now_ms)) / 1000,
+            was_repair=step.repair is not None,
+            had_more_room=step.has_more_room,
+            leads_on=self._routes.leads_on(step.route, self._clock.monotonic()),
+        )
+
+    def _find_follower(self, decision: Decision, error: AskError, step: Step) -> Step | None:
+        match decision:
+            case MoreRoom():
+                return replace(step, name="more_room", has_more_room=True)
+            case RepairIt():
+                words = (error.response.text if error.response else None) or ""
+                repair = Repair(answer=words, complaint=str(error))
+                return replace(step, name="repair", repair=repair)
+            case AskNext(why=why):
+                route = self._routes.find_next(step.route, why, self._clock.monotonic())
+                if route is None:
+                    return None
+                return Step(route=route, key=step.key, name="fallback", unsure=step.unsure)
+        return None
+
+    def _judge(self, error: AskError, route: Route) -> RunPaused | None:
+        """Whether the error would strike all that are asked by this route."""
+        if error.response is not None:
+            self._bookkeeper.suspects.note_answer(is_good=False)
+        slots = max(_FEWEST_SLOTS, route.gate.in_flight)
+        return route.breaker.judge(error, slots=slots, now=self._clock.monotonic())
+
+    def _must_pause(self, pause: RunPaused, route: Route) -> bool:
+        """Whether nobody else can go on; if so, nothing more is sent from this moment."""
+        if self._routes.rest(route, pause, self._clock.monotonic()):
+            self._tally.warn(f"{route.name} is left alone for now: {pause}")
+            return False
+        self.stop()
+        return True
+
+    def _note_good(self, route: Route, outcome: Tagged | Passed) -> RunPaused | None:
+        """The server answers well: what failed before concerned its own picture.
+
+        Returns why to pause all the same: answers that fit and say nothing, when they did not.
+        """
+        self._bookkeeper.suspects.note_answer(is_good=True)
+        self._routes.note_answer(route)
+        is_empty = not any(value not in _NO_VALUE for value in (outcome.answer or {}).values())
+        return route.breaker.note_answer(now=self._clock.monotonic(), is_empty=is_empty)
+
+    def _count_request(self, job: ClaimedJob, picture: Picture, step: Step) -> None:
+        self._tally.requests += 1
+        self._tally.retried += job.tried_since_ms is not None
+        self._tally.in_flight += 1
+        self._tally.steps[step.name] += 1
+        if step.name == "ask":
+            expected = step.route.pricing.expected_cost(picture.prepared)
+            self._tally.estimate_nanos += expected or 0
+
+    def _warn_of_budget(self) -> None:
+        if self._budget.is_nearly_spent:
+            self._tally.warn(
+                f"80 % of this run's budget of ${to_usd(self._budget.cap or 0)} is spent"
+            )
+
+    def _warn_of_caps(self) -> None:
+        for standing in self._settler.standings:
+            if standing.used_nanos >= _NEARLY * standing.cap_nanos:
+                self._tally.warn(
+                    f"80 % of the {standing.scope}'s budget of "
+                    f"${to_usd(standing.cap_nanos)} is spent or set aside"
+                )

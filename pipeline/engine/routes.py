@@ -1,0 +1,190 @@
+"""The ways to an answer: which is taken first, and which takes over for what."""
+
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, Protocol
+
+from pipeline.domain.errors import RateStuck, RunPaused, ServerDown
+from pipeline.domain.images import PreparedImage
+from pipeline.domain.usage import NanoDollars, TokenUsage
+from pipeline.domain.vision import Question, ServiceTier
+from pipeline.engine.retry import Why
+from pipeline.limits.breaker import Breaker
+from pipeline.limits.deadline import Deadline
+from pipeline.limits.gate import Gate
+from pipeline.providers.base import Provider
+
+_SPILL_SECONDS: Final = 2.0
+"""A wait for the rate beyond this is worth another route, where one is allowed for it."""
+_PROBE_SECONDS: Final = 30.0
+"""So often a route that failed is tried with one request."""
+
+
+class Pricing(Protocol):
+    """What a request will and did cost."""
+
+    def estimate_usage(self, image: PreparedImage) -> TokenUsage:
+        """Tokens that asking about this picture is expected to take."""
+
+    def expected_cost(self, image: PreparedImage) -> NanoDollars | None:
+        """Nano-dollars that asking about it is expected to cost; None without a price."""
+
+    def estimate_tokens(self, image: PreparedImage | None, *, output_factor: int = 1) -> int:
+        """Tokens that a request draws from the rate at most; without a picture, in words alone."""
+
+    def worst_cost(self, image: PreparedImage, *, output_factor: int = 1) -> NanoDollars | None:
+        """Nano-dollars that asking can cost at most; None when the price is unknown."""
+
+    def worst_repair_cost(self, answer: str, *, output_factor: int = 1) -> NanoDollars | None:
+        """Nano-dollars that putting this answer right can cost at most."""
+
+    def cost(self, usage: TokenUsage, *, model: str, tier: str | None) -> NanoDollars | None:
+        """Nano-dollars of what was used, by the model and tier that answered."""
+
+    def saving(self, usage: TokenUsage, *, model: str, tier: str | None) -> NanoDollars:
+        """Nano-dollars that prompt caching took off that cost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Route:
+    """A server and key, a model, a lane; and what bounds how they are asked."""
+
+    name: str
+    """The server, as users may see it."""
+    account: str | None
+    """Stands for server and key wherever processes share a rate; None: nothing to share."""
+    rank: int
+    """0: asked first, side by side with all others of rank 0; then by rank."""
+    opens_for: AbstractSet[Why]
+    question: Question
+    roomy_question: Question
+    """The same with more output tokens."""
+    provider: Provider
+    tier: ServiceTier
+    pricing: Pricing
+    gate: Gate
+    deadline: Deadline
+    breaker: Breaker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a route stands at the moment of choosing."""
+
+    rank: int
+    opens_for: AbstractSet[Why]
+    wait_seconds: float
+    """Until it may be asked; infinite while it rests."""
+    load: int
+    """Requests under way, and those that wait for their turn."""
+
+
+def choose(standings: Sequence[Standing]) -> int | None:
+    """Which route takes a picture that nobody was asked about yet; None: all of them rest.
+
+    The first rank, where the wait is shortest and the fewest requests are under way. A later
+    rank takes over when all of the first rest and it is there for outages, or when they would
+    have to wait long and it is there for that.
+    """
+    best = _pick_first(standings, lambda standing: standing.rank == 0)
+    wait = float("inf") if best is None else standings[best].wait_seconds
+    if wait <= _SPILL_SECONDS:
+        return best
+    why = Why.OUTAGE if best is None else Why.RATE
+    for rank in sorted({standing.rank for standing in standings} - {0}):
+        found = _pick_first(standings, partial(_takes_over, rank=rank, why=why))
+        if found is not None and standings[found].wait_seconds < wait:
+            return found
+    return best
+
+
+def _takes_over(standing: Standing, *, rank: int, why: Why) -> bool:
+    return standing.rank == rank and why in standing.opens_for
+
+
+def _pick_first(standings: Sequence[Standing], is_meant: Callable[[Standing], bool]) -> int | None:
+    awake = [
+        (standing.wait_seconds, standing.load, place)
+        for place, standing in enumerate(standings)
+        if is_meant(standing) and standing.wait_seconds != float("inf")
+    ]
+    return min(awake)[2] if awake else None
+
+
+@dataclass(slots=True)
+class Routes:
+    """All routes of a run, and which of them rest."""
+
+    all: Sequence[Route]
+    _resting: dict[Route, float] = field(default_factory=dict)
+    """Until when a route is not asked; infinite: not in this run."""
+
+    def __post_init__(self) -> None:
+        if not self.all:
+            raise ValueError("a run needs a route")
+
+    @property
+    def first(self) -> Route:
+        return self.all[0]
+
+    def choose(self, now: float) -> Route:
+        """The route for a picture that nobody was asked about yet.
+
+        Where all rest, the first: its failing again is what has to be told.
+        """
+        if len(self.all) == 1:
+            return self.first
+        place = choose([self._stand(route, now) for route in self.all])
+        route = self.first if place is None else self.all[place]
+        if route in self._resting:
+            self._resting[route] = now + _PROBE_SECONDS  # one probe at a time
+        return route
+
+    def find_next(self, route: Route, why: Why, now: float) -> Route | None:
+        """The route that takes over from another for a cause."""
+        later = [r for r in self.all if r.rank > route.rank and why in r.opens_for]
+        awake = [r for r in later if not self._is_resting(r, now)]
+        return min(awake, key=lambda r: r.rank, default=None)
+
+    def leads_on(self, route: Route, now: float) -> frozenset[Why]:
+        """For what somebody could take over."""
+        if len(self.all) == 1:
+            return frozenset()
+        return frozenset(why for why in Why if self.find_next(route, why, now) is not None)
+
+    def note_answer(self, route: Route) -> None:
+        """A good answer: whatever was wrong with the route is over."""
+        self._resting.pop(route, None)
+
+    def rest(self, route: Route, pause: RunPaused, now: float) -> bool:
+        """Leave a route alone for what would pause the run; False: nobody else can go on."""
+        passes = isinstance(pause, ServerDown | RateStuck)
+        why = Why.RATE if isinstance(pause, RateStuck) else Why.OUTAGE
+        peers = [r for r in self.all if r.rank == route.rank and r is not route]
+        is_covered = any(not self._is_resting(r, now) for r in peers) or (
+            passes and self.find_next(route, why, now) is not None
+        )
+        if is_covered:
+            self._resting[route] = now + _PROBE_SECONDS if passes else float("inf")
+        if is_covered and not passes:
+            route.gate.close()  # who stands in line there is sent to the others
+        return is_covered
+
+    def close(self) -> None:
+        """Let nobody pass any more."""
+        for route in self.all:
+            route.gate.close()
+
+    def _is_resting(self, route: Route, now: float) -> bool:
+        return self._resting.get(route, now) > now
+
+    def _stand(self, route: Route, now: float) -> Standing:
+        gate, is_resting = route.gate, self._is_resting(route, now)
+        return Standing(
+            rank=route.rank,
+            opens_for=route.opens_for,
+            wait_seconds=float("inf") if is_resting else gate.wait_seconds(0),
+            load=gate.in_flight + gate.describe().waiting,
+        )
