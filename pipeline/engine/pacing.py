@@ -15,7 +15,7 @@ from pipeline.limits.shares import Demand, apportion
 _log = logging.getLogger(__name__)
 
 _BEAT_SECONDS: Final = 0.5
-_MAKE_ROOM_SECONDS: Final = 1.2
+_MAKE_ROOM_SECONDS: Final = 0.7
 """What others get to notice us before we send the first request."""
 
 

@@ -139,7 +139,7 @@ def test_ledger_in_a_file_does_not_wait_for_postgres() -> None:
 
 
 def test_two_runs_at_once_share_the_work_and_pay_once(tmp_path: Path, ledger: list[str]) -> None:
-    make_library(tmp_path / "photos", 40)
+    make_library(tmp_path / "photos", 80)
     with simulator(tmp_path, "--latency-ms", 100) as base_url:
         words = ["tag", "photos", "--model", MODEL, "--base-url", base_url, "--max-concurrency", 4,
                  "--no-export", "--json", *ledger]  # fmt: skip
@@ -148,7 +148,7 @@ def test_two_runs_at_once_share_the_work_and_pay_once(tmp_path: Path, ledger: li
         books = read_books(base_url)
     assert [one.code for one in done] == [0, 0], done[0].err + done[1].err
     sent = [one.document["requests"]["sent"] for one in done]
-    assert books["requests"] == books["pictures"] == sum(sent) == 40
+    assert books["requests"] == books["pictures"] == sum(sent) == 80
     assert min(sent) > 0
-    assert run(tmp_path, "status", "--json", *ledger).document["images"]["done"] == 40
+    assert run(tmp_path, "status", "--json", *ledger).document["images"]["done"] == 80
     assert run(tmp_path, "db", "check", *ledger).code == 0

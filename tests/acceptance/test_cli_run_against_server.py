@@ -74,9 +74,9 @@ def test_budget_pauses_the_run_and_more_money_goes_on(tmp_path: Path) -> None:
     make_library(tmp_path / "photos", 12)
     with simulator(tmp_path) as base_url:
         words = tag_words(base_url)
-        poor = run(tmp_path, *words, "--budget", "0.006", "--json")
+        poor = run(tmp_path, *words, "--budget", "0.012", "--json")
         assert (poor.code, poor.document["state"]) == (4, "paused"), poor.err
-        assert 0 < float(poor.document["cost_usd"]) <= 0.006
+        assert 0 < float(poor.document["cost_usd"]) <= 0.012
         rich = run(tmp_path, *words, "--budget", "1")
         assert rich.code == 0, rich.err
         assert read_books(base_url)["requests"] == 12
