@@ -137,7 +137,7 @@ def _assemble(  # noqa: PLR0917  every part of a run meets here
         queue=queue,
         worker=Worker(stages, tally),
         settler=settler,
-        pacing=Pacing(Pacers(ledger.database, begun.run), routes.all, begun.clock),
+        pacing=Pacing(Pacers(ledger.database, begun.run), routes.all, begun.clock, tally),
         runs=ledger.runs,
         clock=begun.clock,
         tally=tally,

@@ -50,6 +50,7 @@ class Progress:
     in_flight: int
     cost_nanos: int
     budget_usd: "Decimal | None"
+    waits_for: str = ""
 
     @property
     def seconds_left(self) -> float | None:
@@ -86,6 +87,7 @@ class Meter:
             in_flight=tally.in_flight,
             cost_nanos=tally.cost_nanos,
             budget_usd=self._bounds.budget_usd,
+            waits_for=tally.waits_for,
         )
 
     def note_waiting(self, count: int, *, is_final: bool) -> None:
@@ -121,6 +123,8 @@ def describe(progress: Progress) -> str:
         parts.append(f"{progress.failed:,} failed")
     if progress.in_flight:
         parts.append(f"{progress.in_flight:,} in flight")
+    if progress.waits_for:
+        parts.append(progress.waits_for)
     if progress.cost_nanos or progress.budget_usd is not None:
         cap = "" if progress.budget_usd is None else f" of ${progress.budget_usd}"
         parts.append(f"${progress.cost_nanos / NANO_PER_DOLLAR:,.4f}{cap}")

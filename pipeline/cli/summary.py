@@ -80,8 +80,19 @@ def _facts_of_run(document: Mapping[str, Any]) -> Iterable[tuple[str, str, str]]
         words = (("substituted", "by another model than asked"),
                  ("downgraded", "in another lane than asked"))  # fmt: skip
         yield "answers", "", _join(document, *words)
+    if len(document["answers"]) > 1:
+        for answer in document["answers"]:
+            yield "answers", f"{answer['count']:,}", f"by {_name_lane(answer)}"
     yield from _facts_of_spend(document)
+    if document["cache_saved_usd"] != "0":
+        yield "saved", format_usd(document["cache_saved_usd"]), "by the server's prompt cache"
     yield "images/s", f"{document['images_per_s']:,.1f}", ""
+
+
+def _name_lane(answer: Mapping[str, Any]) -> str:
+    tier = answer["service_tier"]
+    model: str = defuse(answer["model"])
+    return f"{model} ({defuse(tier)})" if tier not in {None, "default"} else model
 
 
 def _facts_of_spend(document: Mapping[str, Any]) -> Iterable[tuple[str, str, str]]:
@@ -150,7 +161,7 @@ def _facts_of_ledger(document: Mapping[str, Any]) -> Iterable[tuple[str, str, st
         yield state, f"{images[state]:,}", _remark_on(state, document)
     yield "gone", f"{images['gone']:,}", ""
     yield "moved", f"{images['moved']:,}", ""
-    yield "requests", f"{requests['sent']:,}", _join(requests, ("lost", "lost with a process"))
+    yield "requests", f"{requests['sent']:,}", _join(requests, ("lost", "whose answer never came"))
     yield from _facts_of_spend({**document, "estimate_usd": None})
     yield from _facts_of_periods(document)
     yield from _facts_of_cache(document["cache"])

@@ -46,9 +46,7 @@ from pipeline.domain.outcomes import Cause
 from pipeline.domain.rates import RateReading
 from pipeline.domain.vision import VisionResponse
 
-_UNUSABLE = frozenset(
-    {Cause.INVALID_ANSWER, Cause.NO_ANSWER, Cause.BROKEN_JSON, Cause.SUBSTITUTED}
-)
+_UNUSABLE = frozenset({Cause.INVALID_ANSWER, Cause.NO_ANSWER, Cause.BROKEN_JSON, Cause.SUBSTITUTED})
 
 
 class PipelineError(Exception):

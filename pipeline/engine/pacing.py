@@ -1,15 +1,18 @@
 """Shares the allowed rate with other processes that use the same key on the same ledger."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 import anyio
 
 from pipeline.domain.errors import EnvironmentFault
+from pipeline.engine.progress import Tally
 from pipeline.engine.routes import Route
 from pipeline.engine.stages import Clock
 from pipeline.ledger.pacing import Pacers
+from pipeline.limits.gate import Gate, Obstacle
 from pipeline.limits.shares import Demand, apportion
 
 _log = logging.getLogger(__name__)
@@ -22,8 +25,9 @@ _MAKE_ROOM_SECONDS: Final = 0.7
 class Pacing:
     """Tells others what we use and takes our share of what there is."""
 
-    def __init__(self, pacers: Pacers, routes: Sequence[Route], clock: Clock) -> None:
+    def __init__(self, pacers: Pacers, routes: Sequence[Route], clock: Clock, tally: Tally) -> None:
         self._pacers = pacers
+        self._tally = tally
         self._gates = {route.account: route.gate for route in routes if route.account}
         self._clock = clock
 
@@ -38,6 +42,7 @@ class Pacing:
         while self._gates:
             await anyio.sleep(_BEAT_SECONDS)
             await self._share()
+            self._tally.waits_for = describe_wait([*self._gates.values()])
 
     async def end(self) -> None:
         """Leave our share to the others at once."""
@@ -70,3 +75,15 @@ class Pacing:
             account: [Demand(use_per_second=use, is_hungry=hungry) for use, hungry in rows]
             for account, rows in found.items()
         }
+
+
+def describe_wait(gates: Sequence[Gate]) -> str:
+    """What keeps the requests that wait from being sent; nothing when none has to wait."""
+    standings = [gate.describe() for gate in gates]
+    waiting = [standing for standing in standings if standing.waiting]
+    if len(waiting) < len(standings):
+        return ""
+    first = min(waiting, key=lambda standing: standing.wait_seconds)
+    if first.obstacle is Obstacle.HOLD:
+        return f"the server asks to wait {math.ceil(first.wait_seconds):,} s"
+    return "at the rate limit" if first.obstacle is Obstacle.RATE else ""

@@ -44,6 +44,8 @@ class Tally:
     """Requests for images that had been asked about before in vain."""
     rate_limited: int = 0
     in_flight: int = 0
+    waits_for: str = ""
+    """What keeps requests from being sent at this moment, in words."""
     causes: Counter[Cause] = field(default_factory=Counter)
     usage: TokenUsage = field(default_factory=TokenUsage)
     cost_nanos: int = 0

@@ -23,6 +23,8 @@ _LONGEST_HOLD_SECONDS = 60.0
 _DOUBTS = 3
 """Holds that leave the concurrency alone while nothing tells a limit from chance: a cut is slow to
 mend, a hold is not."""
+_OUT_OF_BREATH = 8
+"""Overloads in a row without an answer; beyond them, each further one doubles the pause."""
 _BREATHLESS_SECONDS = 1.0
 """A server that has too much to do has it still for so long."""
 _TIMER_SECONDS = 1e-4
@@ -184,7 +186,7 @@ class Gate:
         self._held_until = -math.inf
         self._last_hunger = -math.inf
         self._is_told = False
-        self._guesses = 0
+        self._guesses = self._unheard = 0
         self._guessed_at = -math.inf
         self._refusals = _Doubt(RefusalJudge())
         # A server that is short of breath lets most through, too: that bar is higher.
@@ -363,7 +365,7 @@ class Gate:
 
     def _note_answer(self, ticket: Ticket, now: float) -> None:
         self._has_answered = True
-        self._guesses = 0
+        self._guesses = self._unheard = 0
         self._concurrency.note_answer(now - ticket.sent_at, now)
         self._refusals.note_let_through(ticket)
         self._overloads.note_let_through(ticket)
@@ -385,7 +387,10 @@ class Gate:
             self._concurrency.note_overload(now)
 
     def _note_overload(self, ticket: Ticket, passage: Passage, now: float) -> None:
+        self._unheard += 1
         hold = passage.retry_after_seconds or 0.0
+        if not hold and self._unheard > _OUT_OF_BREATH:
+            hold = self._guess_hold(ticket, now)
         shadow = max(hold, _BREATHLESS_SECONDS)
         is_sporadic = self._overloads.note_refused(ticket, now, hold=hold, shadow=shadow)
         if not is_sporadic and self._overloads.is_over:

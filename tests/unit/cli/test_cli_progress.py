@@ -37,6 +37,10 @@ def make_progress(**changes: object) -> Progress:
             "1,200 of 5,000 images, 0.0/s, 3 failed, 64 in flight, $0.4123",
         ),
         (
+            make_progress(images_per_s=0.0, in_flight=2, waits_for="the server asks to wait 59 s"),
+            "1,200 of 5,000 images, 0.0/s, 2 in flight, the server asks to wait 59 s",
+        ),
+        (
             make_progress(budget_usd=Decimal(5), images_per_s=0.0),
             "1,200 of 5,000 images, 0.0/s, $0.0000 of $5",
         ),

@@ -265,6 +265,19 @@ async def test_an_overloaded_server_gets_fewer_at_once_unless_it_is_chance() -> 
 
 
 @in_virtual_time
+async def test_a_server_that_answers_nothing_but_overload_is_asked_ever_more_rarely() -> None:
+    gate, began = open_gate(at_once=64), anyio.current_time()
+    overloaded = Passage(kind=PassageKind.OVERLOADED)
+    for _ in range(20):
+        gate.leave(await enter(gate), overloaded)
+    assert anyio.current_time() - began > 60
+    gate.leave(await enter(gate), ANSWERED)
+    began = anyio.current_time()
+    gate.leave(await enter(gate), ANSWERED)
+    assert anyio.current_time() == began
+
+
+@in_virtual_time
 async def test_slow_down_halves_the_rate_that_was_sent_of_late() -> None:
     gate = await open_warm_gate()
     for _ in range(200):
