@@ -93,12 +93,14 @@ def _overlay(settings: ProviderSettings, given: Mapping[str, object]) -> Provide
 
 def _check_prices(plan: Plan, wishes: Sequence[_Wish]) -> None:
     for wish in wishes:
-        spec = plan.table.find(wish.model)
-        if spec is None or spec.prices is None:
+        spec, tier = plan.table.find(wish.model), wish.settings.service_tier
+        if spec is None or spec.prices is None or spec.prices.find(tier) is None:
+            lane = "" if tier is ServiceTier.AUTO else f" in service tier {tier}"
             raise ConfigurationError(
-                f"there is a budget, but no price is known for the model {wish.model}: add it to "
-                "a file named under `models:` in the configuration (see configs/models.yaml), or "
-                "allow it with --allow-unpriced (limits.allow_unpriced), or run without a budget"
+                f"there is a budget, but no price is known for the model {wish.model}{lane}: add "
+                "it to a file named under `models:` in the configuration (see "
+                "configs/models.yaml), or allow it with --allow-unpriced (limits.allow_unpriced), "
+                "or run without a budget"
             )
 
 

@@ -21,8 +21,10 @@ from pipeline.cli.verbs import run_async, verb
 from pipeline.domain.errors import ConfigurationError, EnvironmentFault, PipelineError
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from pipeline.bootstrap.plan import Plan
-    from pipeline.config.settings import Settings
+    from pipeline.config.settings import ProviderSettings, Settings
     from pipeline.diagnosis import Finding, FolderFacts
 
 _SIGNS: Final = {"good": "✓", "warning": "!", "bad": "✗"}
@@ -194,9 +196,10 @@ def _examine_plan(settings: "Settings") -> "Iterator[Finding]":
     if plan.is_local:
         yield good(what="provider", text="the offline analyser: no key, no network, no cost")
         return
-    yield from _examine_server(plan)
+    yield from _examine_server(plan.settings.provider)
     yield check_model(plan.question.model, plan.spec, today=today, known=plan.table)
     yield from _examine_answer(plan)
+    yield from _examine_others(plan, today)
 
 
 def _examine_answer(plan: "Plan") -> "Iterator[Finding]":
@@ -220,12 +223,29 @@ def _examine_answer(plan: "Plan") -> "Iterator[Finding]":
         yield reasoning
 
 
-def _examine_server(plan: "Plan") -> "Iterator[Finding]":
+def _examine_others(plan: "Plan", today: "date") -> "Iterator[Finding]":
+    """Servers beside the first, and whoever takes over."""
+    from pipeline.bootstrap.routes import list_wishes
+    from pipeline.diagnosis import check_model, check_prices
+
+    first, *others = list_wishes(plan.settings.provider, plan.question.model)
+    for wish in others:
+        server = (wish.settings.base_url, wish.settings.api_key_env)
+        if server != (first.settings.base_url, first.settings.api_key_env):
+            yield from _examine_server(wish.settings)
+        spec = plan.table.find(wish.model)
+        if wish.model != first.model:
+            yield check_model(wish.model, spec, today=today, known=plan.table)
+        tier = wish.settings.service_tier
+        if spec is not None and (wish.model, tier) != (first.model, first.settings.service_tier):
+            yield check_prices(wish.model, spec, tier=tier, detail=plan.profile.detail)
+
+
+def _examine_server(settings: "ProviderSettings") -> "Iterator[Finding]":
     from pipeline.diagnosis import Finding, Health, bad
     from pipeline.providers.credentials import read_key
     from pipeline.providers.endpoint import choose_base_url
 
-    settings = plan.settings.provider
     try:
         url = choose_base_url(settings, os.environ)
     except ConfigurationError as error:
