@@ -72,8 +72,24 @@ def fetch(url: str, body: Any = None) -> dict[str, Any]:
     return found
 
 
+@contextmanager
+def simulate(behavior: dict[str, Any], scratch: Path) -> Iterator[str]:
+    """The simulator in a process of its own; its address, without the API's prefix."""
+    path = scratch / "behavior.json"
+    path.write_text(json.dumps(behavior))
+    command = [*RUN, "simulate", "--port", "0", "--json", "--behavior", str(path)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        document = ""
+        while process.stdout and not document.rstrip().endswith("}"):
+            document += process.stdout.readline()
+        yield json.loads(document)["base_url"].removesuffix("/v1")
+        process.terminate()
+
+
 class Simulated:
-    """The simulator in a process of its own."""
+    """The simulator under the case's limits."""
 
     def __init__(self, case: Case, url: str) -> None:
         self._case, self.url = case, url
@@ -81,17 +97,8 @@ class Simulated:
     @classmethod
     @contextmanager
     def open(cls, case: Case, scratch: Path) -> Iterator["Simulated"]:
-        path = scratch / "behavior.json"
-        path.write_text(json.dumps(cls.behave(case, RATE)))
-        command = [*RUN, "simulate", "--port", "0", "--json", "--behavior", str(path)]
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        ) as process:
-            document = ""
-            while process.stdout and not document.rstrip().endswith("}"):
-                document += process.stdout.readline()
-            yield cls(case, json.loads(document)["base_url"].removesuffix("/v1"))
-            process.terminate()
+        with simulate(cls.behave(case, RATE), scratch) as url:
+            yield cls(case, url)
 
     @staticmethod
     def behave(case: Case, rate: float) -> dict[str, Any]:
@@ -155,17 +162,23 @@ class Mocked:
         )
 
 
-def start_run(case: Case, library: Path, scratch: Path, url: str) -> "subprocess.Popen[str]":
+def start_run(
+    library: Path, scratch: Path, url: str, options: Sequence[str] = ()
+) -> "subprocess.Popen[str]":
     command = [
         *RUN, "tag", str(library), "--model", MODEL, "--base-url", f"{url}/v1", "--json", "-q",
         "--profile", str(BENCH / "profile.yaml"), "--ledger", str(scratch / "ledger.db"),
-        "--no-export",
+        "--no-export", *options,
     ]  # fmt: skip
-    if case.name == "configured":
-        command += ["--rpm", str(RATE * 60), "--tpm", str(TOKENS * 60)]
-        command += ["--set", f"limits.burst_s={case.depth}"]
     environment = {**os.environ, "OPENAI_API_KEY": "sk-bench"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def list_options(case: Case) -> list[str]:
+    if case.name != "configured":
+        return []
+    rates = ["--rpm", str(RATE * 60), "--tpm", str(TOKENS * 60)]
+    return [*rates, "--set", f"limits.burst_s={case.depth}"]
 
 
 def measure(case: Case, library: Path) -> None:
@@ -176,7 +189,7 @@ def measure(case: Case, library: Path) -> None:
     ):
         began = time.monotonic()
         processes = [
-            start_run(case, library, Path(folder), server.url)
+            start_run(library, Path(folder), server.url, list_options(case))
             for _ in range(2 if case.name == "two" else 1)
         ]
         halved_at = watch(server, case) if case.name == "halved" else None

@@ -31,6 +31,7 @@ from pipeline.engine.report import describe_run
 from pipeline.engine.retry import RetryPolicy
 from pipeline.engine.routes import Routes
 from pipeline.engine.stages import Asking, Ceilings, Clock, Pictures, Stages
+from pipeline.engine.step import ROOM_FACTOR
 from pipeline.engine.tagging import Tagging
 from pipeline.engine.worker import Worker
 from pipeline.ledger.caps import Caps
@@ -175,7 +176,8 @@ def _make_settler(
 
 def _make_spool(plan: Plan, ledger: Ledger, run: RunId, ceilings: Ceilings) -> Spool:
     folder = plan.settings.ledger.spool or find_spool_folder(ledger.database.url)
-    answer_bytes = _SPOOLED_BYTES + _TOKEN_BYTES * plan.question.max_output_tokens
+    factor = ROOM_FACTOR if plan.profile.more_room else 1
+    answer_bytes = _SPOOLED_BYTES + _TOKEN_BYTES * plan.question.max_output_tokens * factor
     return Spool(folder, run, reserved_bytes=_count_workers(ceilings) * answer_bytes)
 
 

@@ -1,19 +1,18 @@
 """After a drill: do the library, the server's books, the ledger and the export agree?"""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import anyio
 from command_line import MODEL, read_books
 from sqlalchemy import select
 
-from drills.stage import SEED, Stage, check_ledger, wait_until
+from drills.server import SEED
+from drills.stage import Stage, check_ledger, wait_until
 from drills.verdict import Verdict
 from pipeline.bootstrap.plan import make_plan
 from pipeline.config.loading import load_settings
@@ -24,12 +23,18 @@ from pipeline.ledger.tables import attempts, images, jobs
 from pipeline.preprocess.prepare import prepare_image
 from pipeline.simulator.answers import expected_answer
 
-
 _TRIED_AGAIN = frozenset({
     Cause.SERVER_ERROR, Cause.TIMEOUT, Cause.CONNECTION,
     Cause.INVALID_ANSWER, Cause.NO_ANSWER, Cause.BROKEN_JSON,
 })  # fmt: skip
 """An attempt that ended so is a try that was no end."""
+
+
+_NO_ANSWERS = {
+    "refused": Cause.REFUSED, "wrong_schema": Cause.INVALID_ANSWER, "bad_json": Cause.BROKEN_JSON,
+}  # fmt: skip
+"""Faults of the server that may be its last word."""
+_PERHAPS_UNSENT = frozenset({Cause.CONNECTION, Cause.PAUSED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +54,8 @@ class Job:
     tries: int
     cost: int
     attempts: Sequence[Any]
+    cause: str | None = None
+    settled_at: int | None = None
 
     @property
     def endings(self) -> int:
@@ -73,6 +80,10 @@ class Account:
     answered: int
     answered_nanos: int
     lost: int
+    bad: int = 0
+    """Of those billed, cut off or no answer."""
+    unsent: int = 0
+    """Of those settled, perhaps never sent: nobody took the connection, or the run paused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +95,15 @@ class Evidence:
     jobs: Sequence[Job]
     records: Sequence[Mapping[str, Any]]
     accounts: Sequence[Account]
+    log: Sequence[Mapping[str, Any]] = ()
+    """The servers' lines, oldest first."""
+    failing: Mapping[str, str] = field(default_factory=dict)
+    """Pictures that are to have no answer, and the cause."""
 
     @property
     def repeats(self) -> int:
-        return sum(max(0, account.billed - 1) for account in self.accounts)
+        """Answers without a fault that were charged for pictures that had one."""
+        return sum(max(0, account.billed - account.bad - 1) for account in self.accounts)
 
 
 def conclude(
@@ -118,7 +134,7 @@ def conclude(
         ledger=stage.kind,
         kills=kills,
         images=len(evidence.library),
-        requests=sum(account.sent for account in evidence.accounts),
+        requests=len(evidence.log),
         repeats=evidence.repeats,
         lost=len(lost),
         double_settled=len(double),
@@ -130,7 +146,7 @@ def conclude(
 def count_lost_attempts(evidence: Evidence) -> str:
     """How the repeats are accounted for."""
     lost = sum(account.lost for account in evidence.accounts)
-    late = sum(max(0, account.answered - 1) for account in evidence.accounts)
+    late = sum(max(0, account.answered - account.bad - 1) for account in evidence.accounts)
     return f"{lost} attempts lost" + (f", {late} answers late" if late else "")
 
 
@@ -139,7 +155,10 @@ def find_lost(evidence: Evidence) -> set[str]:
     states = Counter((job.name, job.state) for job in evidence.jobs)
     names = Counter(job.name for job in evidence.jobs)
     exported = {(_name_of(record), record["status"]) for record in evidence.records}
-    wanted = {name: "done" if picture else "failed" for name, picture in evidence.library.items()}
+    wanted = {
+        name: "done" if picture and name not in evidence.failing else "failed"
+        for name, picture in evidence.library.items()
+    }
     return {
         name
         for name, state in wanted.items()
@@ -160,6 +179,7 @@ def find_wrong(evidence: Evidence) -> set[str]:
         _name_of(record)
         for record in evidence.records
         if (picture := evidence.library.get(_name_of(record))) is not None
+        and _name_of(record) not in evidence.failing
         and record.get("caption") != picture.caption
     }
 
@@ -173,27 +193,36 @@ def check_accounts(accounts: Iterable[Account], *, late: int) -> list[str]:
     """
     problems = []
     for one in accounts:
-        if not one.settled <= one.sent <= one.settled + one.lost:
+        if not one.settled - one.unsent <= one.sent <= one.settled + one.lost:
             problems.append(f"requests and attempts of {one.name} differ: {one}")
         elif not 0 <= one.billed - one.answered <= one.lost:
             problems.append(f"answers of {one.name} are missing: {one}")
-        elif one.answered_nanos * one.billed != one.billed_nanos * one.answered:
+        elif (
+            one.answered_nanos != one.billed_nanos and one.answered == one.billed
+        ) or one.answered_nanos > one.billed_nanos:
             problems.append(f"dollars of {one.name} differ: {one}")
         late -= max(0, one.answered - 1)
     return [*problems[:5], *(["pictures were paid and settled twice"] if late < 0 else [])]
+
+
+def _has_same_dollars(one: Account) -> bool:
+    if one.bad:  # which cost less: only all of them together can be compared
+        return one.answered_nanos <= one.billed_nanos
+    return one.answered_nanos * one.billed == one.billed_nanos * one.answered
 
 
 def gather(stage: Stage) -> Evidence:
     """Read the library, the ledger, the books and the export."""
     library = look_at_library(stage.library)
     found = anyio.run(_read_jobs, stage.ledger)
-    with urlopen(stage.base_url.removesuffix("/v1") + "/__requests") as answer:  # noqa: S310 - our own server
-        log = json.load(answer)["requests"]
+    log = stage.server.read_log()
     return Evidence(
         library=library,
         jobs=found,
         records=stage.read_export(),
         accounts=_draw_up(library, found, log),
+        log=log,
+        failing=_find_failing(library, log),
     )
 
 
@@ -213,9 +242,24 @@ def look_at_library(folder: Path) -> dict[str, Picture | None]:
     return {path.name: look(path) for path in sorted(folder.iterdir())}
 
 
+def _find_failing(
+    library: Mapping[str, Picture | None], log: Sequence[Mapping[str, Any]]
+) -> dict[str, str]:
+    """Pictures about which the server's last word was no answer, and what that is called."""
+    last = {line["sha256"]: line["fault"] for line in log}
+    return {
+        name: _NO_ANSWERS[last[picture.sha256]]
+        for name, picture in library.items()
+        if picture and last.get(picture.sha256) in _NO_ANSWERS
+    }
+
+
 async def _read_jobs(url: str) -> list[Job]:
     by_job: dict[int, list[Any]] = {}
-    columns = (jobs.c.id, images.c.uri, jobs.c.state, jobs.c.attempts, jobs.c.cost_nanos)
+    columns = (
+        jobs.c.id, images.c.uri, jobs.c.state, jobs.c.attempts, jobs.c.cost_nanos, jobs.c.cause,
+        jobs.c.settled_at,
+    )  # fmt: skip
     async with Database(parse_ledger_url(url)) as database, database.read() as connection:
         for attempt in await connection.execute(select(attempts)):
             by_job.setdefault(attempt.job_id, []).append(attempt)
@@ -227,6 +271,8 @@ async def _read_jobs(url: str) -> list[Job]:
                 tries=row.attempts,
                 cost=row.cost_nanos,
                 attempts=by_job.get(row.id, []),
+                cause=row.cause,
+                settled_at=row.settled_at,
             )
             for row in rows
         ]
@@ -245,7 +291,8 @@ def _draw_up(
             tried[picture.sha256] += job.attempts
     lines: dict[str, list[Mapping[str, Any]]] = {sha256: [] for sha256 in names}
     for line in log:
-        lines.setdefault(line["sha256"], []).append(line)
+        if line["sha256"]:  # else refused at the door, before anybody looked at a picture
+            lines.setdefault(line["sha256"], []).append(line)
     return [
         _open_account(names.get(sha256, "a picture of no file"), lines[sha256], tried[sha256])
         for sha256 in lines
@@ -264,6 +311,8 @@ def _open_account(name: str, lines: Sequence[Mapping[str, Any]], tried: Sequence
         answered=len(answered),
         answered_nanos=sum(answered),
         lost=sum(one.state == "lost" for one in tried),
+        bad=sum(bool(line["cost_nano"]) and line["fault"] is not None for line in lines),
+        unsent=sum(one.state == "settled" and one.cause in _PERHAPS_UNSENT for one in tried),
     )
 
 

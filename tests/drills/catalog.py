@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from drills import clock, full_disk, kills, lock, outage, workers
+from drills import clock, faults, full_disk, kills, lock, outage, pauses, workers
 from drills.verdict import DrillBroken, Scale, Verdict
 
 Run: TypeAlias = Callable[[str, Path, Scale], Verdict]
@@ -37,6 +37,19 @@ DRILLS = (
     Drill(name="workers", run=workers.run, kinds=_BOTH, short_kinds=_SQLITE),
     Drill(name="workers-hosts", run=workers.run_on_hosts, kinds=_BOTH, short_kinds=_POSTGRES),
     Drill(name="frozen-writer", run=workers.run_frozen_writer, kinds=_POSTGRES, short_kinds=()),
+    Drill(name="faults", run=faults.run, kinds=_BOTH, short_kinds=_SQLITE),
+    Drill(name="faults-untold", run=faults.run_untold, kinds=_SQLITE, short_kinds=()),
+    *(
+        Drill(
+            name=f"pause-{trouble.name}",
+            run=pauses.make_run(trouble),
+            kinds=_SQLITE,
+            short_kinds=_SQLITE if trouble.name in {"bad-key", "no-credit-midway"} else (),
+        )
+        for trouble in pauses.TROUBLES
+    ),
+    Drill(name="turn-refused", run=pauses.run_turn_refused, kinds=_BOTH, short_kinds=_SQLITE),
+    Drill(name="turn-empty", run=pauses.run_turn_empty, kinds=_SQLITE, short_kinds=()),
 )
 
 

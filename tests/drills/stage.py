@@ -10,24 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from command_line import (
-    MODEL,
-    Finished,
-    finish,
-    make_library,
-    read_books,
-    run,
-    simulator,
-    start,
-)
+from command_line import MODEL, Finished, finish, make_library, read_books, run, start
 from databases import make_url
 
+from drills.server import Server, open_server
 from drills.verdict import DrillBroken
 
-SEED = 7
 DONE = 0
 DONE_BUT_SOME_FAILED = 3
 PAUSED = 4
+INTERRUPTED = 130
 FAULT = 1
 COPIES = 8
 _WAIT_SECONDS = 60.0
@@ -40,6 +32,8 @@ class Plan:
 
     pictures: int
     """All different; besides them there are some exact copies and a file that is no picture."""
+    copies: int = COPIES
+    model: str = MODEL
     latency_ms: int = 100
     """Least time to an answer; up to as much again by chance, so that not all come at once."""
     concurrency: int = 8
@@ -59,10 +53,14 @@ class Stage:
     kind: str
     folder: Path
     ledger: str
-    base_url: str
+    server: Server
     plan: Plan
     problems: list[str] = field(default_factory=list)
     _crew: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def base_url(self) -> str:
+        return self.server.base_url
 
     @property
     def library(self) -> Path:
@@ -72,14 +70,19 @@ class Stage:
     def export(self) -> Path:
         return self.folder / self.plan.export
 
-    def start(self, **variables: str) -> subprocess.Popen[str]:
-        """The command, under way."""
-        process = start(self.folder, *self._words(), **variables)
+    def start(self, *words: object, **variables: str) -> subprocess.Popen[str]:
+        """The command, under way; with words of this time."""
+        process = start(self.folder, *self._words(), *words, **variables)
         self._crew.append(process)
         return process
 
-    def tag(self) -> Finished:
-        return finish(self.start())
+    def tag(self, *words: object) -> Finished:
+        return finish(self.start(*words))
+
+    def switch(self, **changes: object) -> None:
+        """From now on the server behaves otherwise, but for its seed and its latency."""
+        latency = {"latency_ms": self.plan.latency_ms, "latency_jitter_ms": self.plan.latency_ms}
+        self.server.switch(**{**latency, **changes})
 
     def expect(self, done: Finished, code: int, *, when: str) -> None:
         """A run that should have ended with ``code``.
@@ -136,7 +139,7 @@ class Stage:
         exports = f"exports=[{{format: jsonl, path: {self.plan.export}}}]"
         settings = [word for given in (exports, *self.plan.settings) for word in ("--set", given)]
         return [
-            "tag", "photos", "--model", MODEL, "--base-url", self.base_url, "--json",
+            "tag", "photos", "--model", self.plan.model, "--base-url", self.base_url, "--json",
             "--max-concurrency", str(self.plan.concurrency), "--ledger", self.ledger, *settings,
         ]  # fmt: skip
 
@@ -150,14 +153,14 @@ class Stage:
 @contextmanager
 def open_stage(kind: str, folder: Path, plan: Plan) -> Iterator[Stage]:
     """Set up; all processes are ended in any case."""
-    fill_library(folder / "photos", plan.pictures)
-    latency = ["--latency-ms", plan.latency_ms, "--latency-jitter-ms", plan.latency_ms]
-    with simulator(folder, "--seed", SEED, *latency, *plan.faults) as base_url:
+    fill_library(folder / "photos", plan.pictures, copies=plan.copies)
+    latency = ("--latency-ms", plan.latency_ms, "--latency-jitter-ms", plan.latency_ms)
+    with open_server(folder, *latency, *plan.faults) as server:
         stage = Stage(
             kind=kind,
             folder=folder,
             ledger=plan.ledger or make_url(kind, folder),
-            base_url=base_url,
+            server=server,
             plan=plan,
         )
         try:
@@ -166,10 +169,10 @@ def open_stage(kind: str, folder: Path, plan: Plan) -> Iterator[Stage]:
             stage.dismiss()
 
 
-def fill_library(folder: Path, pictures: int) -> None:
+def fill_library(folder: Path, pictures: int, *, copies: int = COPIES) -> None:
     """Pictures that differ, exact copies of some, and one file that is no picture."""
     make_library(folder, pictures)
-    for number in range(COPIES):
+    for number in range(copies):
         original = (folder / f"{number:03}.jpg").read_bytes()
         (folder / f"copy{number}.jpg").write_bytes(original)
     (folder / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
