@@ -1,6 +1,7 @@
 """Builds the ways to an answer: servers, keys and models, each with what bounds it."""
 
 import hashlib
+import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -8,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import anyio
 
 from pipeline.bootstrap.plan import Plan
-from pipeline.config.settings import FallbackSettings, ProviderSettings, Settings
+from pipeline.config.settings import NO_KEY, FallbackSettings, ProviderSettings, Settings
 from pipeline.costs.pricing import FreeOfCharge, RunPricing
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.vision import Question, ServiceTier
@@ -74,20 +75,23 @@ def list_wishes(settings: ProviderSettings, model: str) -> Sequence[_Wish]:
     ]
     after = list(settings.fallback)
     if settings.service_tier is ServiceTier.FLEX and settings.flex_shortage == "step_up":
-        after.insert(0, FallbackSettings(service_tier=ServiceTier.DEFAULT, on=("no_capacity",)))
+        after.insert(0, FallbackSettings(service_tier=ServiceTier.DEFAULT, causes=("no_capacity",)))
     return firsts + [
         _Wish(
-            settings=_overlay(own, step.model_dump(exclude={"on", "model"})),
+            settings=_overlay(own, step.model_dump(exclude={"causes", "model"})),
             model=step.model or model,
             rank=rank,
-            opens_for=frozenset(Why(cause) for cause in step.on),
+            opens_for=frozenset(Why(cause) for cause in step.causes),
         )
         for rank, step in enumerate(after, 1)
     ]
 
 
 def _overlay(settings: ProviderSettings, given: Mapping[str, object]) -> ProviderSettings:
+    """The settings with what another server has of its own; a key is for one server only."""
     told = {key: value for key, value in given.items() if value is not None}
+    if told.get("base_url", settings.base_url) != settings.base_url:
+        told.setdefault("api_key_env", NO_KEY)
     return settings.model_copy(update=told)
 
 
@@ -171,7 +175,7 @@ class _Builder:
             tier=wish.settings.service_tier,
             pricing=self._price(question, wish.settings.service_tier),
             gate=self.gates.setdefault(account, self._make_gate(settings)),
-            deadline=Deadline(_find_patience(wish.settings), is_adaptive=is_adaptive),
+            deadline=Deadline(self._find_patience(wish.settings), is_adaptive=is_adaptive),
             breaker=Breaker(),
         )
 
@@ -194,9 +198,10 @@ class _Builder:
         )
         return Gate(rate=rate, concurrency=concurrency, monotonic=self.monotonic)
 
+    def _find_patience(self, settings: ProviderSettings) -> float:
+        """A little more than the wire's own deadline, which says better what went wrong."""
+        if self.plan.is_local:
+            return math.inf
+        from pipeline.providers.transport import choose_timeout_seconds
 
-def _find_patience(settings: ProviderSettings) -> float:
-    """A little more than the wire's own deadline, which says better what went wrong."""
-    from pipeline.providers.transport import choose_timeout_seconds
-
-    return choose_timeout_seconds(settings) + 5
+        return choose_timeout_seconds(settings) + 5

@@ -78,7 +78,7 @@ async def open_tagging(  # noqa: PLR0913  all that a caller may choose
         ConfigurationError: no root, or the provider's settings are off.
     """
     tune_allocators()
-    ceilings = _make_ceilings(plan.settings)
+    ceilings = _make_ceilings(plan)
     async with open_routes(
         plan,
         environ=environ,
@@ -193,7 +193,9 @@ def _make_pool_plan(plan: Plan, begun: _Begun, ceilings: Ceilings, limit: int | 
 
 
 def _count_workers(ceilings: Ceilings) -> int:
-    return ceilings.max_concurrency + 2 * int(ceilings.threads.total_tokens)
+    """As many as may be asked at once, and those that are prepared or settled meanwhile."""
+    at_once = ceilings.max_concurrency
+    return at_once + max(2 * int(ceilings.threads.total_tokens), at_once // 2)
 
 
 async def assign(plan: Plan, ledger: Ledger, clock: Clock) -> Assignment:
@@ -285,11 +287,12 @@ async def scan(
     return document
 
 
-def _make_ceilings(settings: Settings) -> Ceilings:
-    limits = settings.limits
+def _make_ceilings(plan: Plan) -> Ceilings:
+    settings, limits = plan.settings, plan.settings.limits
+    needs_price = plan.has_budget and not limits.allow_unpriced
     half = limits.memory_mb * 1_000_000 // 2
     return Ceilings(
-        budget=Budget(_to_nanos(limits.budget_usd), allows_unpriced=limits.allow_unpriced),
+        budget=Budget(_to_nanos(limits.budget_usd), needs_price=needs_price),
         file_memory=ByteBudget(half),
         decode_memory=ByteBudget(half),
         threads=anyio.CapacityLimiter(settings.preprocess.threads or _count_cores()),

@@ -135,7 +135,7 @@ class ServerOptions:
         str | None,
         typer.Option(
             metavar="USD", rich_help_panel=_SERVER, show_default=False,
-            help="Most dollars this run may spend; reaching it pauses the run.",
+            help="Most dollars this run may spend, then it pauses; each run has its own.",
         ),
     ] = None  # fmt: skip
     budget_day: Annotated[
@@ -163,14 +163,15 @@ class ServerOptions:
         int | None,
         typer.Option(
             metavar="N", rich_help_panel=_SERVER, show_default=False,
-            help="Requests in flight at once (default 64).",
+            help="Requests in flight at once, of this process (default 64).",
         ),
     ] = None  # fmt: skip
     rpm: Annotated[
         float | None,
         typer.Option(
             "--rpm", metavar="N", rich_help_panel=_SERVER, show_default=False,
-            help="Requests a minute at most (default: what the server's headers allow).",
+            help="Requests a minute at most, of all runs on this ledger with one key "
+            "(default: what the server's headers allow).",
         ),
     ] = None  # fmt: skip
     tpm: Annotated[
@@ -214,4 +215,4 @@ class ServerOptions:
     def _list_fallbacks(self) -> list[dict[str, object]] | None:
         if not self.fallback:
             return None
-        return [{"model": model, "on": list(_FALLBACK_ON)} for model in self.fallback]
+        return [{"model": model, "causes": list(_FALLBACK_ON)} for model in self.fallback]

@@ -200,7 +200,8 @@ def _remark_on_share(share: Mapping[str, Any]) -> str:
     if share["is_substitute"]:
         parts.append(f"by {defuse(model)} in place of {defuse(share['model_asked'])}")
     if share["is_other_tier"]:
-        parts.append(f"in the lane {defuse(tier)} in place of {defuse(share['tier_asked'])}")
+        by = "" if share["is_substitute"] else f"by {defuse(model)} "
+        parts.append(f"{by}in the lane {defuse(tier)} in place of {defuse(share['tier_asked'])}")
     return ", ".join(parts)
 
 

@@ -3,9 +3,10 @@
 ``docs/configuration.md`` is generated from these models; a test keeps it equal.
 """
 
+import re
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -26,6 +27,17 @@ def _check_http_url(url: str) -> str:
 
 
 HttpUrl = Annotated[str, AfterValidator(_check_http_url)]
+
+
+def _check_variable_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        # what was given is not repeated: it may well be the key
+        message = "must be the name of an environment variable, such as OPENAI_API_KEY, never the key itself"
+        raise ValueError(message)
+    return name
+
+
+VariableName = Annotated[str, AfterValidator(_check_variable_name)]
 
 
 class LibrarySettings(Section):
@@ -66,12 +78,17 @@ class PreprocessSettings(Section):
     )
 
 
+NO_KEY: Final = ""
+"""In place of a variable's name: no key is sent."""
+
+
 class EndpointSettings(Section):
     """A server and key beside the first; both are used, by what each has left."""
 
     base_url: HttpUrl | None = Field(None, description="Server; unset: the provider's.")
-    api_key_env: str | None = Field(
-        None, description="Environment variable with the key; unset: the provider's."
+    api_key_env: VariableName | None = Field(
+        None,
+        description="Environment variable with the key; unset: the provider's on the same server, none on another.",
     )
 
 
@@ -83,16 +100,17 @@ class FallbackSettings(Section):
 
     model: str | None = Field(None, description="Model to ask; unset: the provider's.")
     base_url: HttpUrl | None = Field(None, description="Server; unset: the provider's.")
-    api_key_env: str | None = Field(
-        None, description="Environment variable with the key; unset: the provider's."
+    api_key_env: VariableName | None = Field(
+        None,
+        description="Environment variable with the key; unset: the provider's on the same server, none on another.",
     )
     service_tier: ServiceTier | None = Field(
         None, description="Lane to ask for; unset: the provider's."
     )
-    on: tuple[FallbackCause, ...] = Field(
+    causes: tuple[FallbackCause, ...] = Field(
         ("outage",),
         min_length=1,
-        description="What leads here: `rate` (refused as too fast, twice), `outage` (server down or failing to the last try), `refusal` (the model declined, or a filter stopped it), `invalid` (no usable answer to the last try), `low_confidence` (less sure than the profile's review_below), `no_capacity` (flex has no room).",
+        description="What leads here: `rate` (refused as too fast, or a wait of more than two seconds for the rate), `outage` (server down or failing to the last try), `refusal` (the model declined, or a filter stopped it), `invalid` (no usable answer to the last try), `low_confidence` (less sure than the profile's review_below), `no_capacity` (flex has no room).",
     )
 
 
@@ -112,7 +130,7 @@ class ProviderSettings(Section):
         description="`chat` (Chat Completions: every compatible server has it) or `responses` (needed for detail: original).",
     )
     model: str | None = Field(None, description="The model's name, as the server knows it.")
-    api_key_env: str = Field(
+    api_key_env: VariableName = Field(
         "OPENAI_API_KEY",
         description="Name of the environment variable that holds the key; the key itself is never a setting.",
     )
@@ -139,9 +157,9 @@ class ProviderSettings(Section):
     fallback: tuple[FallbackSettings, ...] = Field(
         (), description="Who is asked instead, in order, each for the causes it allows."
     )
-    prompt_cache: Literal["auto", "on", "off"] = Field(
+    prompt_cache: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="`auto`: keep the shared words in the server's prompt cache where that is known to save money (OpenAI and Azure); `on`: with any server, such as a gateway in front of these; `off`: send nothing about it.",
+        description="`auto`: keep the shared words in the server's prompt cache where that is known to save money (OpenAI and Azure); `always`: with any server, such as a gateway in front of these; `never`: send nothing about it.",
     )
     structured_output: Literal["json_schema", "json_object", "none"] = Field(
         "json_schema",
@@ -179,7 +197,12 @@ class ProviderSettings(Section):
 class LimitSettings(Section):
     """Ceilings that hold whatever happens."""
 
-    max_concurrency: int = Field(64, ge=1, le=10_000, description="Requests in flight at once.")
+    max_concurrency: int = Field(
+        64,
+        ge=1,
+        le=10_000,
+        description="Requests in flight at once, by this process, over all servers.",
+    )
     requests_per_minute: float | None = Field(
         None,
         gt=0,
@@ -197,7 +220,9 @@ class LimitSettings(Section):
         description="Seconds' worth of the two limits above that may be used at once; what the server's headers say of its own limits comes first.",
     )
     budget_usd: Decimal | None = Field(
-        None, ge=0, description="Dollars this run may spend; reaching it pauses the run, resumable."
+        None,
+        ge=0,
+        description="Dollars this run may spend; reaching it pauses the run, resumable. The next run has a budget of its own.",
     )
     budget_day_usd: Decimal | None = Field(
         None, ge=0, description="Dollars all runs on this ledger may spend in a day (UTC) together."

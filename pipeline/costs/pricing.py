@@ -21,11 +21,12 @@ _MOST_SIZES = 1024
 _NOTHING = NanoDollars(0)
 _STANDARD = None
 _PRIORITY = ServiceTier.PRIORITY.value
-# Where auto is asked for, the account decides; a request for priority may be moved down.
+# Where auto is asked for, the account decides; a request for priority may be moved down, and a
+# gateway that drops the key makes one for flex an ordinary one.
 _ANSWERING_TIERS: dict[ServiceTier, tuple[str | None, ...]] = {
     ServiceTier.AUTO: (_STANDARD, _PRIORITY),
     ServiceTier.DEFAULT: (_STANDARD,),
-    ServiceTier.FLEX: (ServiceTier.FLEX.value,),
+    ServiceTier.FLEX: (ServiceTier.FLEX.value, _STANDARD),
     ServiceTier.PRIORITY: (_PRIORITY, _STANDARD),
 }
 
@@ -89,8 +90,14 @@ class RunPricing:
         return _NOTHING if spec is None else caching_saving(spec, usage, tier)
 
     def _find_worst(self, bound: RequestBound) -> NanoDollars | None:
-        tiers = _ANSWERING_TIERS[self._tier]
-        return bound.find_worst_cost(self._spec, tiers) if self._spec else None
+        spec, tier = self._spec, self._tier
+        if spec is None or (tier is ServiceTier.FLEX and not _sells(spec, tier)):
+            return None
+        return bound.find_worst_cost(spec, _ANSWERING_TIERS[tier])
+
+
+def _sells(spec: ModelSpec, tier: ServiceTier) -> bool:
+    return spec.prices is not None and spec.prices.find(tier) is not None
 
 
 class FreeOfCharge:

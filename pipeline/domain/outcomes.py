@@ -68,7 +68,7 @@ CAUSE_HELP: dict[Cause, str] = {
     Cause.RATE_LIMITED: "still rate-limited after limits.retry_for_s; lower the rate and retry",
     Cause.NO_CAPACITY: "the flex lane had no room for limits.retry_for_s: provider.flex_shortage",
     Cause.SERVER_ERROR: "the server failed max_attempts times; retry later",
-    Cause.TIMEOUT: "no answer within provider.timeout_s, max_attempts times; retry later",
+    Cause.TIMEOUT: "no answer in time, max_attempts times (see provider.timeout_s); retry later",
     Cause.CONNECTION: "the connection failed max_attempts times; check base_url and the network",
     Cause.LOST: "the process died while the request was under way",
     Cause.INTERRUPTED: "the run was cancelled while the request was under way",

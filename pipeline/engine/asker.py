@@ -1,11 +1,10 @@
 """From a prepared picture to its outcome: choose a route, wait for a turn, ask, weigh, settle."""
 
-import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Final, TypeAlias
+from typing import Final
 
 import anyio
 
@@ -16,26 +15,23 @@ from pipeline.domain.errors import (
     ModelSubstituted,
     RunPaused,
 )
-from pipeline.domain.jobs import AttemptId, ClaimedJob, ResultId, ReviewState
+from pipeline.domain.jobs import AttemptId, ClaimedJob, ResultId
 from pipeline.domain.outcomes import Cause, Deferred, Outcome, Passed, Reused, Tagged
 from pipeline.domain.usage import NanoDollars, to_usd
-from pipeline.domain.vision import Repair, VisionResponse
+from pipeline.domain.vision import VisionResponse
 from pipeline.engine.bookkeeper import Bookkeeper
+from pipeline.engine.following import Following
 from pipeline.engine.progress import Tally
-from pipeline.engine.retry import AskNext, Attempt, Decision, MoreRoom, Wait, Why, decide
-from pipeline.engine.retry import Repair as RepairIt
-from pipeline.engine.routes import Route
+from pipeline.engine.routes import Resting, Route
 from pipeline.engine.shelf import Picture, PreparedShelf
 from pipeline.engine.stages import Stages
 from pipeline.engine.step import Step
+from pipeline.engine.stragglers import Stragglers
 from pipeline.engine.weighing import (
     cost_of,
     describe_cap,
     give_back,
-    give_up,
     interrupt,
-    pass_on,
-    put_off,
     read_passage,
     read_refusal,
     reuse,
@@ -47,16 +43,13 @@ from pipeline.providers.model_names import is_same_model, is_same_tier
 
 _ASKED_ELSEWHERE_SECONDS: Final = 2.0
 _CAP_POLL_SECONDS: Final = 0.5
-_CLOSED_SECONDS: Final = 0.1
-_FEWEST_SLOTS: Final = 4
-"""Silence is judged by how many may be under way; at the start that is few."""
+_SENT_AWAY_SECONDS: Final = 0.1
+_LONGEST_DELAY_SECONDS: Final = 5.0
+"""The gate knows better how long the rate keeps everybody back."""
 _NEARLY: Final = 0.8
 _NOTHING: Final = NanoDollars(0)
 
 _NO_VALUE: Final[tuple[object, ...]] = (None, [], "")
-
-_Next: TypeAlias = tuple[Outcome, Step | None]
-"""What becomes of an attempt, and the request that follows it."""
 
 
 @dataclass(slots=True)
@@ -83,12 +76,13 @@ class Asker:
         self._clock = stages.clock
         self._tally = tally
         self._bookkeeper = bookkeeper
-        self._shelf = shelf
-        self._is_stopped = False
+        self._following = Following(stages, shelf)
+        self._stopped = anyio.Event()
+        self.stragglers = Stragglers(stages.clock.monotonic)
 
     def stop(self) -> None:
         """Send nothing new; what is under way still settles."""
-        self._is_stopped = True
+        self._stopped.set()
         self._routes.close()
 
     async def bring_to_end(self, job: ClaimedJob, picture: Picture, key: bytes) -> Outcome | None:
@@ -97,29 +91,33 @@ class Asker:
         Raises:
             RunPaused: after the job was given back untouched.
         """
-        found: Outcome | Step | None = Step(
-            route=self._routes.choose(self._clock.monotonic()), key=key
-        )
+        found: Outcome | Step | None = Step(route=self._choose(picture), key=key)
         while isinstance(found, Step):
             found = await self._take(job, picture, found)
         return found
 
     async def _take(self, job: ClaimedJob, picture: Picture, step: Step) -> Outcome | Step | None:
         """One request; what comes of it, or the one that follows."""
+        if step.delay_seconds:
+            with anyio.move_on_after(step.delay_seconds):
+                await self._stopped.wait()
         async with self._wait_for_turn(picture, step) as turn:
-            if self._is_stopped:
+            if self._stopped.is_set():
                 return None
             if turn is None:
-                return await self._choose_again(step)
+                await anyio.sleep(_SENT_AWAY_SECONDS)
+                return replace(step, route=self._choose(picture))
             admission = await self._open(job, step, turn)
             if isinstance(admission, Opened):
                 return await self._ask(job, picture, step, turn, admission.attempt_id)
+            if admission is None:
+                return None
             return await self._do_without(job, picture, step, admission)
 
-    async def _choose_again(self, step: Step) -> Step:
-        """The same request by another route: this one was closed while it stood in line."""
-        await anyio.sleep(_CLOSED_SECONDS)
-        return replace(step, route=self._routes.choose(self._clock.monotonic()))
+    def _choose(self, picture: Picture) -> Route:
+        """The route for a picture that nobody was asked about yet."""
+        route = self._routes.choose(self._clock.monotonic())
+        return route if route.takes(picture.prepared) else self._routes.first
 
     @asynccontextmanager
     async def _wait_for_turn(self, picture: Picture, step: Step) -> AsyncIterator[_Turn | None]:
@@ -143,8 +141,10 @@ class Asker:
 
     async def _open(
         self, job: ClaimedJob, step: Step, turn: _Turn
-    ) -> Opened | AlreadyAnswered | BeingAsked:
+    ) -> Opened | AlreadyAnswered | BeingAsked | None:
         """Put the attempt on record; wait while only what is under way fills a cap.
+
+        None when the run was stopped meanwhile.
 
         Raises:
             BudgetExhausted: the day's or the month's cap is reached.
@@ -164,7 +164,9 @@ class Asker:
             self._warn_of_caps()
             if not isinstance(admission, OverCap):
                 return admission
-            if self._is_stopped or not self._tally.in_flight:
+            if self._stopped.is_set():
+                return None
+            if not admission.open_nanos:
                 raise BudgetExhausted(describe_cap(admission, turn.reserved))
             await anyio.sleep(_CAP_POLL_SECONDS)
 
@@ -178,7 +180,7 @@ class Asker:
         """Nothing is sent: the answer is there, or somebody else asks for it."""
         if isinstance(admission, AlreadyAnswered):
             known = reuse(admission)
-            if surer := self._find_surer(step, known):
+            if surer := self._following.find_surer(step, known, picture):
                 return surer
             outcome: Outcome = known
         else:
@@ -198,6 +200,7 @@ class Asker:
         self._count_request(job, picture, step)
         turn.is_sent, turn.paid = True, None
         step.route.gate.note_sent(turn.passed)
+        self._routes.note_sent(step.route)
         outcome: Outcome = interrupt()
         follow: Step | None = None
         passage = Passage(kind=PassageKind.FAILED)
@@ -209,9 +212,9 @@ class Asker:
             pause = self._note_good(step.route, outcome)
         except AskError as error:
             passage = read_refusal(error)
-            pause = self._judge(error, step.route)
-            outcome, follow = self._weigh(error, job, picture, step)
-            if pause is not None:
+            pause = self._judge(error, step)
+            outcome, follow = self._following.weigh(error, job, picture, step)
+            if pause is not None and not step.route.rank:
                 outcome, follow = give_back(pause, outcome), None
         except RunPaused as error:
             pause = error
@@ -219,17 +222,25 @@ class Asker:
         finally:
             is_over = pause is not None and self._must_pause(pause, step.route)
             step.route.gate.leave(turn.passed, passage)
-            self._tally.in_flight -= 1
+            self._routes.disperse(step.route, self._clock.monotonic())
             turn.paid = cost_of(outcome)
             with anyio.CancelScope(shield=True):
-                is_ours = await self._bookkeeper.settle_picture(
-                    job, picture, outcome, attempt=attempt, key=step.key
-                )
+                is_ours = await self._settle(job, picture, outcome, step, attempt)
         if pause is not None and is_over:
             raise pause
         if not isinstance(outcome, Passed):
             return outcome
         return await self._go_on(job, picture, step, follow) if is_ours else None
+
+    async def _settle(  # noqa: PLR0917  what is settled, and for whom
+        self, job: ClaimedJob, picture: Picture, outcome: Outcome, step: Step, attempt: AttemptId
+    ) -> bool:
+        try:
+            return await self._bookkeeper.settle_picture(
+                job, picture, outcome, attempt=attempt, key=step.key, route=step.route
+            )
+        finally:
+            self._tally.in_flight -= 1
 
     async def _go_on(
         self, job: ClaimedJob, picture: Picture, step: Step, follow: Step | None
@@ -242,19 +253,15 @@ class Asker:
 
     async def _request(self, picture: Picture, step: Step) -> VisionResponse:
         """Ask, no longer than nearly all requests before took several times over."""
-        route, request = step.route, step.make_request(picture)
-        began, patience = self._clock.monotonic(), route.deadline.seconds
-        try:
-            with anyio.fail_after(patience):
-                response = await route.provider.ask(request)
-        except TimeoutError as error:
-            route.deadline.note(patience)
+        route, response = step.route, None
+        with self.stragglers.watch(route):
+            response = await route.provider.ask(step.make_request(picture))
+        if response is None:
             raise AttemptTimeout(
-                f"no answer from {route.name} within {patience:.0f} s, several times what others "
-                "take (provider.cut_stragglers)",
+                f"no answer from {route.name} in several times what others take "
+                "(provider.cut_stragglers)",
                 may_be_billed=True,
-            ) from error
-        route.deadline.note(self._clock.monotonic() - began)
+            )
         return response
 
     def _accept(
@@ -269,7 +276,7 @@ class Asker:
         answer, confidence = self._asking.reader.read(response)
         spend = step.price(response, picture)
         known = Reused(result_id=ResultId(attempt), confidence=confidence)
-        if surer := self._find_surer(step, known):
+        if surer := self._following.find_surer(step, known, picture):
             message = f"{response.model} is not sure enough; {surer.route.question.model} is asked"
             passed = Passed(
                 cause=Cause.LOW_CONFIDENCE,
@@ -299,69 +306,27 @@ class Asker:
                 request_id=response.request_id,
             )
 
-    def _find_surer(self, step: Step, known: Reused) -> Step | None:
-        """The next request, where an answer is not sure enough and somebody else may be surer."""
-        if self._asking.review_of(known.confidence) is not ReviewState.NEEDS_REVIEW:
-            return None
-        now = self._clock.monotonic()
-        route = self._routes.find_next(step.route, Why.LOW_CONFIDENCE, now)
-        if route is None:
-            return None
-        key = hashlib.sha256(step.key + route.question.model.encode()).digest()
-        return Step(route=route, key=key, name="fallback", unsure=known)
-
-    def _weigh(self, error: AskError, job: ClaimedJob, picture: Picture, step: Step) -> _Next:
-        """Turn a failed request into what happens next."""
-        spend = step.price(error.response, picture) if error.response else None
-        decision = decide(error, self._describe_try(job, step), self._asking.policy)
-        follow = self._find_follower(decision, error, step)
-        if follow is not None or step.unsure is not None:
-            return pass_on(error, spend), follow
-        if not isinstance(decision, Wait):
-            return give_up(error, spend), None
-        self._shelf.put(job.id, picture)
-        return put_off(error, spend, decision, self._clock.now()), None
-
-    def _describe_try(self, job: ClaimedJob, step: Step) -> Attempt:
-        now_ms = self._clock.now_ms()
-        return Attempt(
-            tries=job.attempts + 1,
-            chance=self._clock.chance(),
-            elapsed_seconds=(now_ms - (job.tried_since_ms or now_ms)) / 1000,
-            was_repair=step.repair is not None,
-            had_more_room=step.has_more_room,
-            leads_on=self._routes.leads_on(step.route, self._clock.monotonic()),
-        )
-
-    def _find_follower(self, decision: Decision, error: AskError, step: Step) -> Step | None:
-        match decision:
-            case MoreRoom():
-                return replace(step, name="more_room", has_more_room=True)
-            case RepairIt():
-                words = (error.response.text if error.response else None) or ""
-                repair = Repair(answer=words, complaint=str(error))
-                return replace(step, name="repair", repair=repair)
-            case AskNext(why=why):
-                route = self._routes.find_next(step.route, why, self._clock.monotonic())
-                if route is None:
-                    return None
-                return Step(route=route, key=step.key, name="fallback", unsure=step.unsure)
-        return None
-
-    def _judge(self, error: AskError, route: Route) -> RunPaused | None:
+    def _judge(self, error: AskError, step: Step) -> RunPaused | None:
         """Whether the error would strike all that are asked by this route."""
         if error.response is not None:
             self._bookkeeper.suspects.note_answer(is_good=False)
-        slots = max(_FEWEST_SLOTS, route.gate.in_flight)
-        return route.breaker.judge(error, slots=slots, now=self._clock.monotonic())
+        return step.route.breaker.judge(
+            error,
+            slots=self._routes.find_peak(step.route),
+            now=self._clock.monotonic(),
+            is_follow_up=step.is_follow_up,
+        )
 
     def _must_pause(self, pause: RunPaused, route: Route) -> bool:
         """Whether nobody else can go on; if so, nothing more is sent from this moment."""
-        if self._routes.rest(route, pause, self._clock.monotonic()):
-            self._tally.warn(f"{route.name} is left alone for now: {pause}")
-            return False
-        self.stop()
-        return True
+        match self._routes.rest(route, pause, self._clock.monotonic()):
+            case Resting.NOT_COVERED:
+                self.stop()
+                return True
+            case Resting.BEGUN:
+                self._tally.warn(f"{route.name} is left alone for now, others go on: {pause}")
+                self._bookkeeper.suspects.clear_names(pause, route)
+        return False
 
     def _note_good(self, route: Route, outcome: Tagged | Passed) -> RunPaused | None:
         """The server answers well: what failed before concerned its own picture.
@@ -378,7 +343,7 @@ class Asker:
         self._tally.retried += job.tried_since_ms is not None
         self._tally.in_flight += 1
         self._tally.steps[step.name] += 1
-        if step.name == "ask":
+        if step.name == "ask" and job.tried_since_ms is None:
             expected = step.route.pricing.expected_cost(picture.prepared)
             self._tally.estimate_nanos += expected or 0
 

@@ -1,5 +1,6 @@
 """Puts what became of an image into the ledger, and into the run's own figures."""
 
+from collections.abc import Hashable
 from dataclasses import replace
 
 from pipeline.domain.images import ImageInfo
@@ -30,8 +31,14 @@ class Bookkeeper:
         *,
         attempt: AttemptId | None = None,
         key: bytes | None = None,
+        route: Hashable | None = None,
     ) -> bool:
-        """Settle an image that was recognised; False when its lease was lost meanwhile."""
+        """Settle an image that was recognised; False when its lease was lost meanwhile.
+
+        A ``route`` says by which one its request went.
+        """
+        if isinstance(outcome, Failed):
+            self.suspects.add(job.id, outcome.cause, route)
         return await self.settle(
             job, outcome, sha256=picture.sha256, info=picture.prepared.info,
             attempt=attempt, key=key,
@@ -61,8 +68,6 @@ class Bookkeeper:
             settlement = replace(settlement, review=self._review(outcome))
         if isinstance(outcome, Tagged | Passed) and outcome.answer is not None:
             settlement = replace(settlement, tags=self._asking.flat_tags(outcome.answer))
-        if isinstance(outcome, Failed):
-            self.suspects.add(job.id, outcome.cause)
         is_ours = await self._settler.settle(settlement)
         if is_ours:
             self._tally.add_outcome(outcome)

@@ -163,6 +163,7 @@ class Pool:
             async with anyio.create_task_group() as heart:
                 heart.start_soon(self._guard, self._beat)
                 heart.start_soon(self._pacing.keep)
+                heart.start_soon(self._worker.cut_stragglers)
                 async with anyio.create_task_group() as hands, receive:
                     hands.start_soon(self._guard, self._produce)
                     hands.start_soon(self._guard, self._claim, send)
@@ -241,8 +242,15 @@ class Pool:
         return True
 
     async def _take_back(self) -> bool:
-        """Jobs that a claim leased for us without our hearing of it: its connection broke."""
+        """Jobs that a claim leased for us without our hearing of it: its connection broke.
+
+        And those that failed at a server that turned out to be at fault itself.
+        """
         returned = await self._queue.release(now_ms=self._clock.now_ms())
+        cleared = self._worker.take_cleared()
+        if cleared:
+            returned += await self._queue.put_back(cleared)
+            self._tally.failed -= len(cleared)
         self._may_have_work |= bool(returned)
         return bool(returned)
 

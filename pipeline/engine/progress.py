@@ -73,7 +73,7 @@ class Tally:
         """Tell a person something, once."""
         if text not in self.warnings:
             self.warnings.append(text)
-            _log.info("run.warning", extra={"text": text})
+            _log.warning("run.warning", extra={"text": text})
 
     def note_recovered(self, count: int) -> None:
         """Count paid answers that waited in the spool of an earlier run."""

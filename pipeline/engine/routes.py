@@ -1,11 +1,14 @@
 """The ways to an answer: which is taken first, and which takes over for what."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from functools import partial
 from typing import Final, Protocol
 
+from pipeline.costs.image_tokens import TooManyPatches
 from pipeline.domain.errors import RateStuck, RunPaused, ServerDown
 from pipeline.domain.images import PreparedImage
 from pipeline.domain.usage import NanoDollars, TokenUsage
@@ -20,6 +23,9 @@ _SPILL_SECONDS: Final = 2.0
 """A wait for the rate beyond this is worth another route, where one is allowed for it."""
 _PROBE_SECONDS: Final = 30.0
 """So often a route that failed is tried with one request."""
+_FOR_GOOD: Final = float("inf")
+_FEWEST_AT_ONCE: Final = 4
+"""So many requests go at first, before anything is known."""
 
 
 class Pricing(Protocol):
@@ -68,6 +74,24 @@ class Route:
     deadline: Deadline
     breaker: Breaker
 
+    def takes(self, image: PreparedImage) -> bool:
+        """Whether the model accepts a picture in the size it was made ready in."""
+        try:
+            self.pricing.estimate_tokens(image)
+        except TooManyPatches:
+            return False
+        return True
+
+
+class Resting(Enum):
+    """What becomes of a route that would make the run pause."""
+
+    BEGUN = auto()
+    KNOWN = auto()
+    """It rested already."""
+    NOT_COVERED = auto()
+    """Nobody else can go on: the run has to pause."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
@@ -89,7 +113,7 @@ def choose(standings: Sequence[Standing]) -> int | None:
     have to wait long and it is there for that.
     """
     best = _pick_first(standings, lambda standing: standing.rank == 0)
-    wait = float("inf") if best is None else standings[best].wait_seconds
+    wait = _FOR_GOOD if best is None else standings[best].wait_seconds
     if wait <= _SPILL_SECONDS:
         return best
     why = Why.OUTAGE if best is None else Why.RATE
@@ -108,7 +132,7 @@ def _pick_first(standings: Sequence[Standing], is_meant: Callable[[Standing], bo
     awake = [
         (standing.wait_seconds, standing.load, place)
         for place, standing in enumerate(standings)
-        if is_meant(standing) and standing.wait_seconds != float("inf")
+        if is_meant(standing) and standing.wait_seconds != _FOR_GOOD
     ]
     return min(awake)[2] if awake else None
 
@@ -120,6 +144,8 @@ class Routes:
     all: Sequence[Route]
     _resting: dict[Route, float] = field(default_factory=dict)
     """Until when a route is not asked; infinite: not in this run."""
+    _peaks: Counter[Route] = field(default_factory=Counter)
+    """The most that was under way by a route since its last good answer."""
 
     def __post_init__(self) -> None:
         if not self.all:
@@ -137,7 +163,9 @@ class Routes:
         if len(self.all) == 1:
             return self.first
         place = choose([self._stand(route, now) for route in self.all])
-        route = self.first if place is None else self.all[place]
+        if place is None:
+            return self.first
+        route = self.all[place]
         if route in self._resting:
             self._resting[route] = now + _PROBE_SECONDS  # one probe at a time
         return route
@@ -154,37 +182,70 @@ class Routes:
             return frozenset()
         return frozenset(why for why in Why if self.find_next(route, why, now) is not None)
 
-    def note_answer(self, route: Route) -> None:
-        """A good answer: whatever was wrong with the route is over."""
-        self._resting.pop(route, None)
+    def note_sent(self, route: Route) -> None:
+        """One more request is under way."""
+        self._peaks[route] = max(self._peaks[route], route.gate.in_flight)
 
-    def rest(self, route: Route, pause: RunPaused, now: float) -> bool:
-        """Leave a route alone for what would pause the run; False: nobody else can go on."""
+    def note_answer(self, route: Route) -> None:
+        """A good answer: what was wrong with the route and passes is over."""
+        self._peaks[route] = route.gate.in_flight
+        if self._resting.get(route) != _FOR_GOOD:
+            self._resting.pop(route, None)
+
+    def find_peak(self, route: Route) -> int:
+        """How many requests may have met the same fault at the same moment."""
+        return max(_FEWEST_AT_ONCE, self._peaks[route])
+
+    def rest(self, route: Route, pause: RunPaused, now: float) -> Resting:
+        """Leave a route alone for what would pause the run, where others can go on."""
         passes = isinstance(pause, ServerDown | RateStuck)
-        why = Why.RATE if isinstance(pause, RateStuck) else Why.OUTAGE
-        peers = [r for r in self.all if r.rank == route.rank and r is not route]
-        is_covered = any(not self._is_resting(r, now) for r in peers) or (
-            passes and self.find_next(route, why, now) is not None
-        )
-        if is_covered:
-            self._resting[route] = now + _PROBE_SECONDS if passes else float("inf")
-        if is_covered and not passes:
-            route.gate.close()  # who stands in line there is sent to the others
-        return is_covered
+        if not self._is_covered(route, pause, now):
+            return Resting.NOT_COVERED
+        was_awake = not self._is_resting(route, now)
+        self._resting[route] = now + _PROBE_SECONDS if passes else _FOR_GOOD
+        # who stands in line there is sent to the others
+        (route.gate.send_away if passes else route.gate.close)()
+        return Resting.BEGUN if was_awake else Resting.KNOWN
+
+    def find_wait_elsewhere(self, route: Route, now: float) -> float:
+        """Seconds until another of the first could be asked; infinite where there is none."""
+        others = [r for r in self.all if r.rank == 0 and r.gate is not route.gate]
+        waits = [r.gate.wait_seconds(0) for r in others if not self._is_resting(r, now)]
+        return min(waits, default=_FOR_GOOD)
+
+    def disperse(self, route: Route, now: float) -> None:
+        """Send away who stands in line where the server asked to wait long, if others do not."""
+        if len(self.all) == 1 or route.gate.wait_seconds(0) <= _SPILL_SECONDS:
+            return
+        if self.choose(now) is not route:
+            route.gate.send_away()
 
     def close(self) -> None:
         """Let nobody pass any more."""
         for route in self.all:
             route.gate.close()
 
+    def _is_covered(self, route: Route, pause: RunPaused, now: float) -> bool:
+        """Whether the run can go on without the route."""
+        firsts = [r for r in self.all if r.rank == 0 and r is not route]
+        passes = isinstance(pause, ServerDown | RateStuck)
+        if any(
+            # one gate is one key and model: what closes it closes it for both
+            not self._is_resting(r, now) and (passes or r.gate is not route.gate)
+            for r in firsts
+        ):
+            return True
+        why = Why.RATE if isinstance(pause, RateStuck) else Why.OUTAGE
+        return route.rank == 0 and passes and self.find_next(route, why, now) is not None
+
     def _is_resting(self, route: Route, now: float) -> bool:
-        return self._resting.get(route, now) > now
+        return self._resting.get(route, now) > now or route.gate.wait_seconds(0) == _FOR_GOOD
 
     def _stand(self, route: Route, now: float) -> Standing:
         gate, is_resting = route.gate, self._is_resting(route, now)
         return Standing(
             rank=route.rank,
             opens_for=route.opens_for,
-            wait_seconds=float("inf") if is_resting else gate.wait_seconds(0),
+            wait_seconds=_FOR_GOOD if is_resting else gate.wait_seconds(0),
             load=gate.in_flight + gate.describe().waiting,
         )

@@ -24,8 +24,15 @@ class Step:
     """What it is for: ``ask``, ``repair``, ``more_room`` or ``fallback``."""
     repair: Repair | None = None
     has_more_room: bool = False
+    delay_seconds: float = 0.0
+    """To wait before it is asked again."""
     unsure: Reused | None = None
     """An answer that is there already, for want of a surer one."""
+
+    @property
+    def is_follow_up(self) -> bool:
+        """Whether it mends an answer that was paid for already."""
+        return self.has_more_room or self.repair is not None
 
     @property
     def output_factor(self) -> int:

@@ -142,5 +142,5 @@ def describe_cap(cap: OverCap, worst: int) -> str:
     return (
         f"the {cap.scope}'s budget of ${to_usd(cap.cap_nanos)} has ${to_usd(left)} left and the "
         f"next request may cost ${to_usd(worst)}: go on when the next {cap.scope} begins (UTC), "
-        f"or raise limits.budget_{cap.scope}_usd"
+        f"or raise it (--budget-{cap.scope}, limits.budget_{cap.scope}_usd)"
     )

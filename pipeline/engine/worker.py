@@ -59,6 +59,14 @@ class Worker:
         """Jobs that failed of late for what the pause is to blame for."""
         return self._bookkeeper.suspects.find(pause)
 
+    def take_cleared(self) -> list[JobId]:
+        """Jobs that failed at a server that is left alone by now; each is named once."""
+        return self._bookkeeper.suspects.take_cleared()
+
+    async def cut_stragglers(self) -> None:
+        """Cut requests that hang, until cancelled."""
+        await self._asker.stragglers.keep()
+
     async def process(self, job: ClaimedJob) -> None:
         """Bring one job to an outcome and settle it.
 

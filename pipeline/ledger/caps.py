@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, func, literal_column, select
 
 from pipeline.ledger.prepared import Query
 from pipeline.ledger.spends import DAY_MS
-from pipeline.ledger.tables import attempt_is_unsettled, attempts, spends
+from pipeline.ledger.tables import attempt_is_open, attempt_is_unsettled, attempts, spends
 
 Span: TypeAlias = Literal["day", "month"]
 
@@ -49,7 +49,7 @@ class CapStanding:
     used_nanos: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OverCap:
     """The request could cost more than a cap has left: it is not on record."""
 
@@ -57,6 +57,8 @@ class OverCap:
     cap_nanos: int
     spent_nanos: int
     held_nanos: int
+    open_nanos: int
+    """Of what is held, the requests under way: most of it comes back when they are answered."""
     resets_at_ms: int
     """When the next day or month begins."""
 
@@ -96,6 +98,8 @@ class Sums:
     """Of settled attempts; at their worst where nobody knows the price."""
     held_nanos: int
     """The worst of those under way, and of those whose answer was lost."""
+    open_nanos: int = 0
+    """The part of it that is of those under way."""
 
     @property
     def used_nanos(self) -> int:
@@ -112,7 +116,7 @@ def sum_period(connection: Connection, period: Period) -> Sums:
         end_ms=period.ends_at_ms,
     )
     # Postgres sums into decimals
-    return Sums(int(row[0]), int(row[1]))
+    return Sums(int(row[0]), int(row[1]), int(row[2]))
 
 
 _SPENT = (
@@ -120,17 +124,15 @@ _SPENT = (
     .where(spends.c.day >= bindparam("first_day"), spends.c.day < bindparam("end_day"))
     .scalar_subquery()
 )
-_HELD = (
-    select(func.coalesce(func.sum(attempts.c.reserved_nanos), 0))
-    .where(
-        attempt_is_unsettled,
-        attempts.c.opened_at >= bindparam("first_ms"),
-        attempts.c.opened_at < bindparam("end_ms"),
-    )
-    .scalar_subquery()
+_RESERVED = select(func.coalesce(func.sum(attempts.c.reserved_nanos), 0)).where(
+    attempt_is_unsettled,
+    attempts.c.opened_at >= bindparam("first_ms"),
+    attempts.c.opened_at < bindparam("end_ms"),
 )
+_HELD = _RESERVED.scalar_subquery()
+_OPEN = _RESERVED.where(attempt_is_open).scalar_subquery()
 # One statement, so of one moment: what is settled between two would be in neither.
-_SUM_PERIOD = Query(lambda: select(_SPENT, _HELD))
+_SUM_PERIOD = Query(lambda: select(_SPENT, _HELD, _OPEN))
 
 
 def wait_for_turn(connection: Connection) -> None:
@@ -160,11 +162,19 @@ class Purse:
         for span, cap_nanos, period, sums in found:
             if sums.used_nanos + reserved_nanos > cap_nanos:
                 return OverCap(
-                    span, cap_nanos, sums.spent_nanos, sums.held_nanos, period.ends_at_ms
+                    scope=span,
+                    cap_nanos=cap_nanos,
+                    spent_nanos=sums.spent_nanos,
+                    held_nanos=sums.held_nanos,
+                    open_nanos=sums.open_nanos,
+                    resets_at_ms=period.ends_at_ms,
                 )
         for _, _, period, sums in found:
-            held_nanos = sums.held_nanos + reserved_nanos
-            self._sums[period] = Sums(sums.spent_nanos, held_nanos)
+            self._sums[period] = Sums(
+                sums.spent_nanos,
+                sums.held_nanos + reserved_nanos,
+                sums.open_nanos + reserved_nanos,
+            )
         return None
 
     def describe(self, now_ms: int) -> Sequence[CapStanding]:

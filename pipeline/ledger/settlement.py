@@ -86,7 +86,9 @@ def write_settlements(
     _SETTLE_IMAGES.run(connection, [_image_values(s) for s in kept if s.sha256 is not None])
     keys = [s.request_key for s in answered if s.job.id in held]
     answers = {bytes(key): id_ for key, id_ in _FIND_RESULTS.run(connection, keys)}
-    _SETTLE_JOBS.run(connection, [_job_values(s, answers) for s in kept])
+    reused = [s.outcome.result_id for s in kept if isinstance(s.outcome, Reused)]
+    known_results = dict(map(tuple, _FIND_KEPT.run(connection, reused)))
+    _SETTLE_JOBS.run(connection, [_job_values(s, answers, known_results) for s in kept])
     _ADD_SPENDS.run(connection, [_spend_values(s) for s in more])
     settled = [s for s in paid if not _is_lost(s.outcome)]
     add_spends(connection, ((known[s.attempt_id], _spend_of(s.outcome)) for s in settled))
@@ -126,6 +128,15 @@ _LOCK_UNSETTLED = Lookup(
 # The same picture may have been answered by another attempt, which was thought lost.
 _FIND_RESULTS = Lookup(
     lambda among: select(results.c.request_key, results.c.id).where(among(results.c.request_key))
+)
+
+# An answer of ours is not kept where the same picture had one already: that one serves as well.
+_FIND_KEPT = Lookup(
+    lambda among: (
+        select(attempts.c.id, results.c.id)
+        .join(results, results.c.request_key == attempts.c.request_key)
+        .where(among(attempts.c.id))
+    )
 )
 
 _ADD_RESULTS = Insertion(results, [column.name for column in results.columns])
@@ -300,7 +311,9 @@ def _spend_values(settlement: Settlement) -> dict[str, Any]:
     }
 
 
-def _job_values(settlement: Settlement, answers: Mapping[bytes, int]) -> dict[str, Any]:
+def _job_values(
+    settlement: Settlement, answers: Mapping[bytes, int], known_results: Mapping[int, int]
+) -> dict[str, Any]:
     outcome = settlement.outcome
     is_answered, is_put_off = isinstance(outcome, Tagged | Reused), isinstance(outcome, Deferred)
     return {
@@ -316,7 +329,7 @@ def _job_values(settlement: Settlement, answers: Mapping[bytes, int]) -> dict[st
             None if isinstance(outcome, Tagged | Reused) else outcome.message.replace("\0", "")
         ),
         "new_review": settlement.review if is_answered else None,
-        "new_result_id": _find_result(settlement, answers),
+        "new_result_id": _find_result(settlement, answers, known_results),
         "is_put_off": is_put_off,
         "new_settled_at": None if is_put_off else settlement.settled_at_ms,
         "tried_at": _tell_try(settlement),
@@ -329,9 +342,12 @@ def _tell_try(settlement: Settlement) -> int | None:
     return settlement.settled_at_ms if is_try else None
 
 
-def _find_result(settlement: Settlement, answers: Mapping[bytes, int]) -> int | None:
+def _find_result(
+    settlement: Settlement, answers: Mapping[bytes, int], known_results: Mapping[int, int]
+) -> int | None:
     if isinstance(settlement.outcome, Reused):
-        return settlement.outcome.result_id
+        result_id = settlement.outcome.result_id
+        return known_results.get(result_id, result_id)
     if isinstance(settlement.outcome, Tagged) and settlement.request_key is not None:
         return answers[settlement.request_key]
     return None

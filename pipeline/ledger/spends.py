@@ -68,10 +68,13 @@ def _amounts_of(row: Any, spend: Spend | None) -> tuple[int, ...]:
     if spend is None:
         return _ONE_REQUEST
     is_unpriced, usage = spend.cost is None, spend.usage
+    # for the caps, what nobody knows counts at its worst
+    is_guess = is_unpriced or spend.usage_is_estimated
+    assumed = max(0, row.reserved_nanos - (spend.cost or 0)) if is_guess else 0
     return (
         1, 1, int(is_unpriced),
         usage.input, usage.cached, usage.cache_write, usage.output, usage.reasoning,
-        spend.cost or 0, spend.saved, row.reserved_nanos if is_unpriced else 0,
+        spend.cost or 0, spend.saved, assumed,
     )  # fmt: skip
 
 

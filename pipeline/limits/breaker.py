@@ -139,18 +139,24 @@ class Breaker:
         self._hear()
         return self._answers.find_turn(_EMPTY) if is_empty else None
 
-    def judge(self, error: AskError, *, slots: int, now: float) -> RunPaused | None:
+    def judge(
+        self, error: AskError, *, slots: int, now: float, is_follow_up: bool = False
+    ) -> RunPaused | None:
         """Why the run should pause after this error, if it should.
 
         Args:
             error: of one request.
-            slots: requests that may be in flight at once now.
+            slots: requests that may have met the same fault at the same moment.
             now: seconds.
+            is_follow_up: it was to mend an answer that counted already.
         """
         if isinstance(error, RateLimited | Overloaded):
             return self._judge_refusal(error, now)
         if isinstance(error, TransportError | AttemptTimeout | ProviderUnavailable):
             return self._judge_silence(error, slots)
+        if is_follow_up:
+            self._hear()
+            return None
         return self._judge_useless(error)
 
     def _hear(self) -> None:
@@ -175,7 +181,7 @@ class Breaker:
         advice = (
             "Set provider.flex_shortage to step_up"
             if isinstance(error, NoCapacity)
-            else "Lower limits.requests_per_minute"
+            else "Set a lower --rpm (limits.requests_per_minute)"
         )
         return RateStuck(f"{said} {advice} or wait, then run the same command again")
 

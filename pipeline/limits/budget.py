@@ -11,12 +11,13 @@ class Budget:
 
     Args:
         cap: nano-dollars this run may spend; None for no cap.
-        allows_unpriced: count a request without a known price as free instead of refusing it.
+        needs_price: refuse a request without a known price, cap or no cap, instead of counting
+            it as free.
     """
 
-    def __init__(self, cap: NanoDollars | None, *, allows_unpriced: bool = False) -> None:
+    def __init__(self, cap: NanoDollars | None, *, needs_price: bool = False) -> None:
         self.cap = cap
-        self._allows_unpriced = allows_unpriced
+        self._needs_price = needs_price
         self.spent = 0
         self.reserved = 0
         self._changed = anyio.Event()
@@ -34,17 +35,16 @@ class Budget:
 
         Raises:
             BudgetExhausted: there is no room and nothing in flight that could free some,
-                or there is a cap and the price is unknown.
+                or a price is needed and there is none.
         """
-        if self.cap is None or (worst is None and self._allows_unpriced):
-            worst = worst or NanoDollars(0)
-        elif worst is None:
+        if worst is None and self._needs_price:
             raise BudgetExhausted(
                 "a budget is set but the model's price is unknown: add the model to a file named "
                 "under `models:` in the configuration, allow it with limits.allow_unpriced, or run "
                 "without a budget"
             )
-        else:
+        worst = worst or NanoDollars(0)
+        if self.cap is not None:
             await self._wait_for_room(worst)
         self.reserved += worst
         return worst
@@ -68,7 +68,8 @@ class Budget:
             if not self.reserved:
                 raise BudgetExhausted(
                     f"the budget of ${to_usd(self.cap)} has ${to_usd(self.cap - self.spent)} left "
-                    f"and the next request may cost ${to_usd(worst)}: "
-                    "the budget is for one run: the same command again goes on with a new one"
+                    f"and the next request may cost ${to_usd(worst)}; the same command again goes "
+                    "on with a budget of its own, --budget says how large; --budget-day caps "
+                    "all runs of a day"
                 )
             await self._changed.wait()

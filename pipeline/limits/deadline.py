@@ -13,7 +13,7 @@ _SHARE = 0.95
 _FACTOR = 6.0
 """Beyond that multiple an answer is lost, not late: where latencies spread like a lognormal of
 sigma 0.5, one good answer in ten million takes so long."""
-_LEAST_SECONDS = 10.0
+_LEAST_SECONDS = 20.0
 """A hiccup of a proxy or of our own machine takes seconds, and cutting costs a whole request."""
 
 
@@ -26,7 +26,7 @@ class Deadline:
     """
 
     def __init__(self, most_seconds: float, *, is_adaptive: bool) -> None:
-        self._most_seconds = most_seconds
+        self.most_seconds = most_seconds
         self._is_adaptive = is_adaptive
         self._latest: deque[float] = deque()
         self._sorted: list[float] = []
@@ -36,9 +36,9 @@ class Deadline:
         """How long an attempt that begins now may take."""
         count = len(self._sorted)
         if count < _FEWEST_ANSWERS:
-            return self._most_seconds
+            return self.most_seconds
         usual = self._sorted[math.ceil(_SHARE * count) - 1]
-        return min(self._most_seconds, max(_LEAST_SECONDS, _FACTOR * usual))
+        return min(self.most_seconds, max(_LEAST_SECONDS, _FACTOR * usual))
 
     def note(self, latency_seconds: float) -> None:
         """Take in how long one attempt took.

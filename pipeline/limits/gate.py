@@ -12,6 +12,7 @@ import anyio
 from pipeline.domain.rates import RateReading
 from pipeline.limits.rate import RateModel, Ticket, find_exhausted, has_plenty
 from pipeline.limits.refusals import RefusalJudge
+from pipeline.limits.send_meter import SendMeter
 from pipeline.limits.shares import Demand
 
 _BLIND = 4
@@ -27,6 +28,8 @@ _OUT_OF_BREATH = 8
 """Overloads in a row without an answer; beyond them, each further one doubles the pause."""
 _BREATHLESS_SECONDS = 1.0
 """A server that has too much to do has it still for so long."""
+_SMOOTH = 0.05
+"""Weight of one answer in the usual round trip."""
 _TIMER_SECONDS = 1e-4
 """To wake earlier by less than that is not worth a new timer."""
 
@@ -138,30 +141,8 @@ class _Waiter:
     tokens: int
     changed: anyio.Event = field(default_factory=anyio.Event)
     passed: Pass | None = None
+    is_sent_away: bool = False
     due_at: float = math.inf
-
-
-class SendMeter:
-    """Requests sent of late, counted in slots: what it costs does not grow with the rate."""
-
-    _SLOT_SECONDS = 0.5
-    _SLOTS = 4
-
-    def __init__(self) -> None:
-        self._slots: deque[tuple[int, int]] = deque(maxlen=self._SLOTS + 1)
-
-    def add(self, count: int, now: float) -> None:
-        """So many were sent now, or were not after all."""
-        slot = int(now // self._SLOT_SECONDS)
-        if self._slots and self._slots[-1][0] == slot:
-            count += self._slots.pop()[1]
-        self._slots.append((slot, count))
-
-    def compute_rate(self, now: float) -> float:
-        """Requests a second over the last two seconds."""
-        oldest = int(now // self._SLOT_SECONDS) - self._SLOTS
-        sent = sum(count for slot, count in self._slots if slot >= oldest)
-        return sent / (now - oldest * self._SLOT_SECONDS)
 
 
 class Gate:
@@ -187,6 +168,7 @@ class Gate:
         self._last_hunger = -math.inf
         self._is_told = False
         self._guesses = self._unheard = 0
+        self._round_trip = 0.0
         self._guessed_at = -math.inf
         self._refusals = _Doubt(RefusalJudge())
         # A server that is short of breath lets most through, too: that bar is higher.
@@ -205,7 +187,7 @@ class Gate:
         return end if end > self._monotonic() else None
 
     async def enter(self, tokens: int) -> Pass | None:
-        """Wait for a turn; None when the gate was closed meanwhile.
+        """Wait for a turn; None when the gate was closed meanwhile, or sent its line away.
 
         Args:
             tokens: the most this request may be counted for, its answer included.
@@ -254,7 +236,7 @@ class Gate:
             case PassageKind.REFUSED:
                 self._note_refusal(ticket, passage, now)
             case PassageKind.SLOW_DOWN:
-                self._rate.slow_down(ticket, self._meter.compute_rate(now), now)
+                self._rate.slow_down(ticket, self._find_rate(now), now)
                 self._held_until = max(self._held_until, now + (passage.retry_after_seconds or 0.0))
             case PassageKind.OVERLOADED:
                 self._note_overload(ticket, passage, now)
@@ -294,9 +276,16 @@ class Gate:
             waiter.changed.set()
         self._line.clear()
 
+    def send_away(self) -> None:
+        """Let all who wait go without, to be asked elsewhere; others may come."""
+        for waiter in self._line:
+            waiter.is_sent_away = True
+            waiter.changed.set()
+        self._line.clear()
+
     async def _stand(self, waiter: _Waiter) -> None:
         """Wait in line; who stands first also minds the clock, for all behind."""
-        while waiter.passed is None and not self._is_closed:
+        while waiter.passed is None and not (self._is_closed or waiter.is_sent_away):
             is_first = self._line[0] is waiter
             wait = self._compute_wait(waiter.tokens, self._monotonic()) if is_first else math.inf
             waiter.due_at = self._monotonic() + wait
@@ -326,7 +315,7 @@ class Gate:
     def _step_out(self, waiter: _Waiter) -> None:
         if waiter.passed is not None:
             self.give_back(waiter.passed)
-        elif not self._is_closed:
+        elif waiter in self._line:
             self._line.remove(waiter)
             self._advance()
 
@@ -348,6 +337,11 @@ class Gate:
         limit = self._concurrency.limit
         return limit if self._has_answered else min(_BLIND, limit)
 
+    def _find_rate(self, now: float) -> float:
+        """Requests a second: of late, or by what is under way where answers take long."""
+        under_way = (self._inside + 1) / self._round_trip if self._round_trip else 0.0
+        return max(self._meter.compute_rate(now), under_way)
+
     def _find_hold_end(self) -> float:
         return max(self._held_until, self._refusals.until, self._overloads.until)
 
@@ -366,7 +360,9 @@ class Gate:
     def _note_answer(self, ticket: Ticket, now: float) -> None:
         self._has_answered = True
         self._guesses = self._unheard = 0
-        self._concurrency.note_answer(now - ticket.sent_at, now)
+        took = now - ticket.sent_at
+        self._round_trip += (took - self._round_trip) * (_SMOOTH if self._round_trip else 1.0)
+        self._concurrency.note_answer(took, now)
         self._refusals.note_let_through(ticket)
         self._overloads.note_let_through(ticket)
 

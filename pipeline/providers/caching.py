@@ -18,7 +18,7 @@ def choose_caching(
     question: Question,
     *,
     host: str,
-    setting: Literal["auto", "on", "off"],
+    setting: Literal["auto", "always", "never"],
 ) -> PromptCaching:
     """The way that costs least with this model.
 
@@ -32,11 +32,11 @@ def choose_caching(
         setting: ``provider.prompt_cache``.
     """
     is_known_host = is_openai_host(host) or is_azure_host(host)
-    if setting == "off" or not (is_known_host or setting == "on"):
+    if setting == "never" or not (is_known_host or setting == "always"):
         return PromptCaching.NONE
     if spec is None:
         # Some models refuse the keys of others; a key by itself is the least that "on" can mean.
-        return PromptCaching.KEYED if setting == "on" else PromptCaching.NONE
+        return PromptCaching.KEYED if setting == "always" else PromptCaching.NONE
     if spec.caching is not PromptCaching.MARKED:
         return spec.caching
     is_kept = estimate_prefix_tokens(question) >= _LEAST_CACHED_TOKENS

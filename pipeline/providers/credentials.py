@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from pipeline.config.settings import ProviderSettings
+from pipeline.config.settings import NO_KEY, ProviderSettings
 from pipeline.domain.errors import ConfigurationError
 from pipeline.providers.endpoint import is_azure_host, is_openai_host
 
@@ -59,6 +59,9 @@ def read_key(settings: ProviderSettings, environ: Mapping[str, str], *, host: st
             or Azure is to be asked without one.
     """
     name = settings.api_key_env
+    if name == NO_KEY:
+        _check_needs_none(host)
+        return None
     text = environ.get(name, "").strip() or _read_key_file(f"{name}_FILE", environ)
     if text:
         return Secret(_check_sendable(name, text))
@@ -68,6 +71,14 @@ def read_key(settings: ProviderSettings, environ: Mapping[str, str], *, host: st
             f"(or {name}_FILE, the path of a file that holds it)"
         )
     return None
+
+
+def _check_needs_none(host: str) -> None:
+    if is_openai_host(host) or is_azure_host(host):
+        raise ConfigurationError(
+            f"no key: {host} needs one, and a key is only sent to the server it was given for; "
+            "name its variable in api_key_env beside base_url"
+        )
 
 
 def _read_key_file(name: str, environ: Mapping[str, str]) -> str:

@@ -373,7 +373,8 @@ def _heed_server(
     kind: type[AskError | RunPaused], complaint: Complaint
 ) -> type[AskError | RunPaused]:
     """Let ``x-should-retry`` overrule us, but never un-pause: a bad key stays bad."""
-    if complaint.should_retry is False and issubclass(kind, TransientError):
+    is_too_much = issubclass(kind, RateLimited | Overloaded)  # of all together, never this one
+    if complaint.should_retry is False and issubclass(kind, TransientError) and not is_too_much:
         return RequestRejected
     if complaint.should_retry is True and issubclass(kind, TerminalError):
         return ProviderUnavailable

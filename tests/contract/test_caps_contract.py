@@ -19,7 +19,7 @@ from sqlalchemy import select
 from pipeline.domain.jobs import ClaimedJob
 from pipeline.domain.outcomes import AT_ONCE, Cause, Deferred, Failed, Passed, Spend
 from pipeline.domain.usage import NanoDollars, TokenUsage
-from pipeline.ledger.caps import Caps, CapStanding, OverCap, find_period
+from pipeline.ledger.caps import Caps, CapStanding, OverCap, Span, find_period
 from pipeline.ledger.database import Database
 from pipeline.ledger.opening import BeingAsked, Opened
 from pipeline.ledger.spends import DAY_MS
@@ -47,6 +47,17 @@ async def desk(database: Database) -> AsyncIterator[Desk]:
         await opened.queue.release(now_ms=NOW)
 
 
+def over(scope: Span, spent: int, held: int, resets_at_ms: int, *, lost: int = 0) -> OverCap:
+    return OverCap(
+        scope=scope,
+        cap_nanos=CAP,
+        spent_nanos=spent,
+        held_nanos=held,
+        open_nanos=held - lost,
+        resets_at_ms=resets_at_ms,
+    )
+
+
 async def open_all(desk: Desk, jobs: list[ClaimedJob], worst: int, **given: Any) -> list[object]:
     """Open all at once, each with a key of its own."""
     admissions: list[object] = [None] * len(jobs)
@@ -69,7 +80,7 @@ async def settle(desk: Desk, job: ClaimedJob, admission: object, outcome: object
 
 async def test_openings_of_one_group_are_let_through_one_by_one(desk: Desk) -> None:
     admissions = await open_all(desk, await desk.claim(4), 3_000)
-    refusal = OverCap("day", CAP, 0, 9_000, TOMORROW)
+    refusal = over("day", 0, 9_000, TOMORROW)
     assert [isinstance(admission, Opened) for admission in admissions] == [True] * 3 + [False]
     assert admissions[-1] == refusal
     assert desk.settler.standings == [CapStanding(scope="day", cap_nanos=CAP, used_nanos=9_000)]
@@ -96,14 +107,16 @@ async def test_what_was_lost_counts_at_its_worst(desk: Desk) -> None:
     [opened] = await open_all(desk, [first], 8_000)
     outcome = Failed(cause=Cause.TIMEOUT, message="late", may_be_billed=True)
     await settle(desk, first, opened, outcome)
-    assert await desk.open(second, reserved_nanos=3_000) == OverCap("day", CAP, 0, 8_000, TOMORROW)
+    assert await desk.open(second, reserved_nanos=3_000) == over(
+        "day", 0, 8_000, TOMORROW, lost=8_000
+    )
 
 
 async def test_an_answer_without_a_price_counts_at_its_worst(desk: Desk) -> None:
     first, second = await desk.claim(2)
     [opened] = await open_all(desk, [first], 8_000)
     await settle(desk, first, opened, make_tagged(cost=None))
-    assert await desk.open(second, reserved_nanos=3_000) == OverCap("day", CAP, 8_000, 0, TOMORROW)
+    assert await desk.open(second, reserved_nanos=3_000) == over("day", 8_000, 0, TOMORROW)
     assert (await desk.reader.sum_spending()).cost_nanos == 0
 
 
@@ -154,7 +167,7 @@ async def test_the_month_counts_all_its_days(database: Database) -> None:
         await settle(desk, jobs[0], opened, make_tagged())
         await open_all(desk, jobs[1:2], 6_000, now_ms=first_ms + DAY_MS)
         refusal = await desk.open(jobs[2], now_ms=month.ends_at_ms - 1, reserved_nanos=4_000)
-        assert refusal == OverCap("month", CAP, 1_000, 6_000, month.ends_at_ms)
+        assert refusal == over("month", 1_000, 6_000, month.ends_at_ms)
         periods = await desk.reader.sum_period(first_ms + DAY_MS)
         assert (periods.today.spent_nanos, periods.today.held_nanos) == (0, 6_000)
         assert (periods.month.spent_nanos, periods.month.held_nanos) == (1_000, 6_000)

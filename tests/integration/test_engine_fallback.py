@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from engines import Bench
 from pictures import jpeg
@@ -90,7 +91,7 @@ async def test_when_a_server_is_down_the_fallback_takes_over_and_it_is_told(benc
     async with servers(Behavior(reset=1), Behavior()) as (down, up):
         bench.flags |= {
             "provider.base_url": down.base_url,
-            "provider.fallback": [{"base_url": up.base_url, "model": SECOND, "on": ["outage"]}],
+            "provider.fallback": [{"base_url": up.base_url, "model": SECOND, "causes": ["outage"]}],
         }
         result = await bench.run()
         assert result.document["images"]["done"] == 30
@@ -101,13 +102,98 @@ async def test_when_a_server_is_down_the_fallback_takes_over_and_it_is_told(benc
         assert spent == charged(up)
 
 
+async def test_when_every_server_has_its_own_trouble_the_run_pauses(bench: Bench) -> None:
+    put_pictures(bench, 30)
+    async with servers(Behavior(refuse_all=Outage.NO_CREDIT), Behavior(latency_ms=30)) as (
+        poor,
+        other,
+    ):
+        bench.flags |= {
+            "provider.base_url": poor.base_url,
+            "provider.endpoints": [{"base_url": other.base_url}],
+        }
+        async with bench.open(None) as (tagging, _), anyio.create_task_group() as group:
+
+            async def take_the_other_away() -> None:
+                while other.books.answered < 10:  # noqa: ASYNC110  the server tells nobody
+                    await anyio.sleep(0.01)
+                other.behavior = Behavior(refuse_all=Outage.BAD_KEY)
+
+            group.start_soon(take_the_other_away)
+            with anyio.fail_after(30):
+                result = await tagging.run()
+        assert result.state is RunState.PAUSED
+        assert result.document["images"]["failed"] == 0
+        other.behavior = Behavior()
+        assert (await bench.run()).document["images"]["done"] == 30
+
+
+async def test_a_fallback_in_trouble_never_stops_a_first_server_that_is_well(
+    bench: Bench,
+) -> None:
+    put_pictures(bench, 40)
+    lines = (f'{{"request": {number}, "fault": "refused"}}\n' for number in (3, 9, 15))
+    plan = bench.folder / "plan.jsonl"
+    plan.write_text("".join(lines))
+    async with servers(Behavior(fault_plan=plan), Behavior(refuse_all=Outage.NO_MODEL)) as (
+        well,
+        ill,
+    ):
+        bench.flags |= {
+            "provider.base_url": well.base_url,
+            "provider.fallback": [
+                {"base_url": ill.base_url, "model": SECOND, "causes": ["refusal"]}
+            ],
+        }
+        result = await bench.run()
+        assert result.state is RunState.FINISHED
+        assert result.document["images"]["done"] >= 37
+        assert any("left alone" in text for text in result.document["warnings"])
+
+
+async def test_more_room_that_is_refused_as_too_fast_is_asked_for_again_alone(
+    bench: Bench,
+) -> None:
+    put_pictures(bench, 1)
+    plan = bench.folder / "plan.jsonl"
+    plan.write_text(
+        '{"request": 1, "fault": "cut_answer"}\n{"request": 2, "fault": "rate_limited"}\n'
+        '{"request": 3, "fault": "rate_limited"}\n'
+    )
+    async with servers(Behavior(fault_plan=plan)) as (server,):
+        bench.flags["provider.base_url"] = server.base_url
+        result = await bench.run()
+        assert result.document["images"]["done"] == 1
+        _, spent, steps = await read_ledger(bench)
+        assert (steps["more_room"], server.books.requests) == (3, 4)
+        assert spent == charged(server)
+
+
+async def test_a_key_goes_to_its_own_server_only(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_pictures(bench, 2)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-planted-first")
+    mine, theirs = Behavior(require_key="sk-planted-first", refused=1), Behavior()
+    async with servers(mine, theirs) as (one, two):
+        bench.flags |= {
+            "provider.base_url": one.base_url,
+            "provider.fallback": [{"base_url": two.base_url, "causes": ["refusal"]}],
+        }
+        assert (await bench.run()).document["images"]["done"] == 2
+        two.behavior = Behavior(require_key="sk-planted-first")
+        put_pictures(bench, 4)
+        again = await bench.run()
+        assert any("left alone" in text for text in again.document["warnings"])
+
+
 async def test_a_refused_picture_is_asked_about_elsewhere_and_both_are_paid(bench: Bench) -> None:
     put_pictures(bench, 6)
     async with servers(Behavior(refused=1), Behavior()) as (prude, open_minded):
         bench.flags |= {
             "provider.base_url": prude.base_url,
             "provider.fallback": [
-                {"base_url": open_minded.base_url, "model": SECOND, "on": ["refusal"]}
+                {"base_url": open_minded.base_url, "model": SECOND, "causes": ["refusal"]}
             ],
         }
         result = await bench.run()
@@ -124,7 +210,7 @@ async def test_without_a_fallback_for_it_a_refusal_stays_one(bench: Bench) -> No
     async with servers(Behavior(refused=1), Behavior()) as (prude, other):
         bench.flags |= {
             "provider.base_url": prude.base_url,
-            "provider.fallback": [{"base_url": other.base_url, "on": ["outage"]}],
+            "provider.fallback": [{"base_url": other.base_url, "causes": ["outage"]}],
         }
         result = await bench.run()
         assert result.document["causes"] == {"refused": 3}
@@ -140,7 +226,7 @@ async def test_an_answer_that_is_not_sure_enough_is_asked_for_again_elsewhere(
         bench.flags |= {
             "provider.base_url": one.base_url,
             "provider.fallback": [
-                {"base_url": two.base_url, "model": SECOND, "on": ["low_confidence"]}
+                {"base_url": two.base_url, "model": SECOND, "causes": ["low_confidence"]}
             ],
         }
         result = await bench.run()
@@ -158,7 +244,7 @@ async def test_when_the_surer_model_fails_the_answer_there_was_is_kept(bench: Be
         bench.flags |= {
             "provider.base_url": one.base_url,
             "provider.fallback": [
-                {"base_url": two.base_url, "model": SECOND, "on": ["low_confidence"]}
+                {"base_url": two.base_url, "model": SECOND, "causes": ["low_confidence"]}
             ],
         }
         result = await bench.run()

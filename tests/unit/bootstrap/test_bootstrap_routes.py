@@ -7,7 +7,12 @@ import pytest
 from engines import Bench
 
 from pipeline.bootstrap.routes import list_wishes, open_routes
-from pipeline.config.settings import EndpointSettings, FallbackSettings, ProviderSettings
+from pipeline.config.settings import (
+    NO_KEY,
+    EndpointSettings,
+    FallbackSettings,
+    ProviderSettings,
+)
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.vision import ServiceTier
 from pipeline.engine.retry import Why
@@ -20,7 +25,7 @@ def test_one_server_is_one_route() -> None:
     assert (wish.rank, wish.model, wish.settings.base_url) == (0, "m", "http://one/v1")
 
 
-def test_endpoints_stand_beside_the_first_and_differ_only_in_what_they_say() -> None:
+def test_endpoints_stand_beside_the_first_and_a_key_goes_to_its_own_server_only() -> None:
     settings = ProviderSettings(
         base_url="http://one/v1",
         api_key_env="FIRST",
@@ -35,7 +40,7 @@ def test_endpoints_stand_beside_the_first_and_differ_only_in_what_they_say() -> 
     assert [(w.settings.base_url, w.settings.api_key_env) for w in wishes] == [
         ("http://one/v1", "FIRST"),
         ("http://one/v1", "SECOND"),
-        ("http://two/v1", "FIRST"),
+        ("http://two/v1", NO_KEY),
     ]
     assert {wish.settings.timeout_s for wish in wishes} == {7}
 
@@ -43,8 +48,8 @@ def test_endpoints_stand_beside_the_first_and_differ_only_in_what_they_say() -> 
 def test_fallbacks_follow_in_order_each_for_its_causes() -> None:
     settings = ProviderSettings(
         fallback=(
-            FallbackSettings(model="b", on=("rate", "outage")),
-            FallbackSettings(base_url="http://local/v1", on=("refusal",)),
+            FallbackSettings(model="b", causes=("rate", "outage")),
+            FallbackSettings(base_url="http://local/v1", causes=("refusal",)),
         )
     )
     _, second, third = list_wishes(settings, "a")

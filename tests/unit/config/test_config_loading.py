@@ -263,4 +263,3 @@ def test_example_for_the_night_is_valid() -> None:
     settings = load_settings(file=configs_folder() / "nightly.yaml")
     assert settings.limits.budget_usd == 20
     assert settings.provider.service_tier == "flex"
-    assert settings.provider.timeout_s == 900

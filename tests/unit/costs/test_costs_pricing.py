@@ -65,16 +65,16 @@ def test_marked_request_writes_no_picture(caching: PromptCaching) -> None:
 
 @pytest.mark.parametrize(
     ("tier", "factor"),
-    [(ServiceTier.AUTO, 4), (ServiceTier.PRIORITY, 4), (ServiceTier.DEFAULT, 2)],
+    [(ServiceTier.AUTO, 2), (ServiceTier.PRIORITY, 2), (ServiceTier.FLEX, 1)],
 )
 def test_ceiling_is_that_of_the_dearest_lane_that_may_answer(
     tier: ServiceTier, factor: int
 ) -> None:
     worst = pricing_of(tier).worst_cost(image_of())
-    flex = pricing_of(ServiceTier.FLEX).worst_cost(image_of())
+    standard = pricing_of(ServiceTier.DEFAULT).worst_cost(image_of())
     assert worst is not None
-    assert flex is not None
-    assert worst == factor * flex
+    assert standard is not None
+    assert worst == factor * standard
 
 
 def test_model_without_a_priority_lane_is_bounded_by_the_standard_one() -> None:

@@ -74,5 +74,8 @@ async def test_what_nobody_knows_the_price_of_is_booked_at_its_worst() -> None:
 
 async def test_a_cap_refuses_what_has_no_price() -> None:
     with pytest.raises(BudgetExhausted, match="price is unknown"):
-        await Budget(NanoDollars(100)).reserve(None)
+        await Budget(NanoDollars(100), needs_price=True).reserve(None)
+    with pytest.raises(BudgetExhausted, match="price is unknown"):
+        await Budget(None, needs_price=True).reserve(None)  # a cap of the day needs it, too
     assert await Budget(None).reserve(None) == 0
+    assert await Budget(NanoDollars(100)).reserve(None) == 0

@@ -8,8 +8,9 @@ import pytest
 from rate_server import FixedConcurrency, RateServer, open_gate, run_virtually
 
 from pipeline.domain.rates import Allowance, RateReading
-from pipeline.limits.gate import Gate, Obstacle, Pass, Passage, PassageKind, SendMeter
+from pipeline.limits.gate import Gate, Obstacle, Pass, Passage, PassageKind
 from pipeline.limits.rate import RateLimits, RateModel
+from pipeline.limits.send_meter import SendMeter
 
 ANSWERED = Passage(kind=PassageKind.ANSWERED)
 TEN_A_SECOND = RateLimits(requests_per_minute=600, burst_seconds=1.0)

@@ -61,12 +61,12 @@ def test_marking_begins_where_the_server_begins_to_keep(letters: int, way: Promp
     ("host", "setting", "way"),
     [
         (OPENAI, "auto", PromptCaching.MARKED),
-        (OPENAI, "on", PromptCaching.MARKED),
-        (OPENAI, "off", PromptCaching.NONE),
+        (OPENAI, "always", PromptCaching.MARKED),
+        (OPENAI, "never", PromptCaching.NONE),
         ("shop.openai.azure.com", "auto", PromptCaching.MARKED),
         ("127.0.0.1", "auto", PromptCaching.NONE),
-        ("127.0.0.1", "on", PromptCaching.MARKED),
-        ("127.0.0.1", "off", PromptCaching.NONE),
+        ("127.0.0.1", "always", PromptCaching.MARKED),
+        ("127.0.0.1", "never", PromptCaching.NONE),
     ],
 )
 def test_other_servers_are_told_only_when_asked_to(
@@ -77,7 +77,7 @@ def test_other_servers_are_told_only_when_asked_to(
 
 
 @pytest.mark.parametrize(
-    ("setting", "way"), [("auto", PromptCaching.NONE), ("on", PromptCaching.KEYED)]
+    ("setting", "way"), [("auto", PromptCaching.NONE), ("always", PromptCaching.KEYED)]
 )
 def test_unknown_model_gets_no_more_than_a_key(setting: str, way: PromptCaching) -> None:
     assert choose_caching(None, LONG, host=OPENAI, setting=setting) is way  # type: ignore[arg-type]

@@ -237,7 +237,8 @@ def test_redirect_says_where_to() -> None:
     ("status", "error", "says", "kind"),
     [
         (500, {}, "false", RequestRejected),
-        (429, {}, "false", RequestRejected),
+        (429, {}, "false", RateLimited),
+        (503, {}, "false", Overloaded),
         (400, {}, "true", ProviderUnavailable),
         (400, {"code": "content_filter"}, " TRUE ", ProviderUnavailable),
         (401, {}, "true", CredentialsRefused),
