@@ -10,6 +10,7 @@ import anyio
 
 from pipeline.bootstrap.plan import Plan
 from pipeline.config.settings import NO_KEY, FallbackSettings, ProviderSettings, Settings
+from pipeline.costs.models import ModelSpec
 from pipeline.costs.pricing import FreeOfCharge, RunPricing
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.vision import Question, ServiceTier
@@ -177,6 +178,7 @@ class _Builder:
             gate=self.gates.setdefault(account, self._make_gate(settings)),
             deadline=Deadline(self._find_patience(wish.settings), is_adaptive=is_adaptive),
             breaker=Breaker(),
+            retirement=_describe_retirement(self.plan.table.find(question.model)),
         )
 
     def _price(self, question: Question, tier: ServiceTier) -> Pricing:
@@ -205,3 +207,10 @@ class _Builder:
         from pipeline.providers.transport import choose_timeout_seconds
 
         return choose_timeout_seconds(settings) + 5
+
+
+def _describe_retirement(spec: ModelSpec | None) -> str:
+    if spec is None or spec.retired_on is None:
+        return ""
+    instead = f": its maker names {spec.successor} instead" if spec.successor else ""
+    return f"{spec.name} retires or has retired on {spec.retired_on}{instead}."

@@ -49,7 +49,7 @@ from pipeline.preprocess.memory import tune_allocators
 from pipeline.preprocess.prepare import estimate_memory, prepare_image
 from pipeline.providers.base import Provider
 from pipeline.sources.local import LocalSource
-from pipeline.tagging.normalize import flat_tags
+from pipeline.tagging.normalize import flat_tags, says_nothing
 from pipeline.tagging.parse import AnswerReader
 
 # What a settled answer takes in the spool: its frame, and its text at eight bytes a token.
@@ -329,6 +329,7 @@ def _make_asking(plan: Plan, routes: Routes) -> Asking:
         routes=routes,
         reader=AnswerReader(profile, allow_empty=is_partial),
         flat_tags=partial(flat_tags, profile),
+        says_nothing=partial(says_nothing, profile),
         review_of=partial(_review_of, profile.review_below),
         policy=RetryPolicy(
             max_attempts=limits.max_attempts,

@@ -13,6 +13,7 @@ from pipeline.domain.errors import (
     AttemptTimeout,
     BudgetExhausted,
     ModelSubstituted,
+    ModelUnavailable,
     RunPaused,
 )
 from pipeline.domain.jobs import AttemptId, ClaimedJob, ResultId
@@ -48,8 +49,6 @@ _LONGEST_DELAY_SECONDS: Final = 5.0
 """The gate knows better how long the rate keeps everybody back."""
 _NEARLY: Final = 0.8
 _NOTHING: Final = NanoDollars(0)
-
-_NO_VALUE: Final[tuple[object, ...]] = (None, [], "")
 
 
 @dataclass(slots=True)
@@ -319,6 +318,8 @@ class Asker:
 
     def _must_pause(self, pause: RunPaused, route: Route) -> bool:
         """Whether nobody else can go on; if so, nothing more is sent from this moment."""
+        if isinstance(pause, ModelUnavailable) and route.retirement:
+            pause.args = (f"{pause} {route.retirement}",)
         match self._routes.rest(route, pause, self._clock.monotonic()):
             case Resting.NOT_COVERED:
                 self.stop()
@@ -335,7 +336,7 @@ class Asker:
         """
         self._bookkeeper.suspects.note_answer(is_good=True)
         self._routes.note_answer(route)
-        is_empty = not any(value not in _NO_VALUE for value in (outcome.answer or {}).values())
+        is_empty = self._asking.says_nothing(outcome.answer or {})
         return route.breaker.note_answer(now=self._clock.monotonic(), is_empty=is_empty)
 
     def _count_request(self, job: ClaimedJob, picture: Picture, step: Step) -> None:

@@ -1,11 +1,12 @@
 """After a request: is there another that follows at once, or is the image put off, or given up?"""
 
 import hashlib
+from collections import Counter
 from dataclasses import replace
 from typing import Final, TypeAlias
 
-from pipeline.domain.errors import AskError
-from pipeline.domain.jobs import ClaimedJob, ReviewState
+from pipeline.domain.errors import AskError, InvalidAnswer
+from pipeline.domain.jobs import ClaimedJob, JobId, ReviewState
 from pipeline.domain.outcomes import Outcome, Reused
 from pipeline.domain.vision import Repair
 from pipeline.engine.retry import AskNext, Attempt, Decision, MoreRoom, Wait, Why, decide
@@ -31,15 +32,19 @@ class Following:
         self._clock = stages.clock
         self._shelf = shelf
         self._began_ms = stages.clock.now_ms()
+        self._bad_answers: Counter[JobId] = Counter()
 
     def weigh(self, error: AskError, job: ClaimedJob, picture: Picture, step: Step) -> Next:
         """Turn a failed request into what happens next."""
         spend = step.price(error.response, picture) if error.response else None
+        if isinstance(error, InvalidAnswer) and not step.is_follow_up:
+            self._bad_answers[job.id] += 1
         decision = decide(error, self._describe_try(job, step), self._asking.policy)
         follow = self._find_follower(decision, error, step, picture)
         if follow is not None or step.unsure is not None:
             return pass_on(error, spend), follow
         if not isinstance(decision, Wait):
+            self._bad_answers.pop(job.id, None)
             return give_up(error, spend), None
         if not decision.counts:
             elsewhere = self._routes.find_wait_elsewhere(step.route, self._clock.monotonic())
@@ -65,6 +70,7 @@ class Following:
             chance=self._clock.chance(),
             # not from an earlier run: that one may have paused for days
             elapsed_seconds=(now_ms - max(job.tried_since_ms or now_ms, self._began_ms)) / 1000,
+            bad_answers=self._bad_answers[job.id],
             was_repair=step.repair is not None,
             had_more_room=step.has_more_room,
             leads_on=self._routes.leads_on(step.route, self._clock.monotonic()),

@@ -18,7 +18,7 @@ from pipeline.domain.errors import (
     TransientError,
 )
 
-_INVALID_ANSWER_TRIES = 2
+_MOST_BAD_ANSWERS = 2
 
 
 class Why(StrEnum):
@@ -56,6 +56,8 @@ class Attempt:
     """Uniform in [0, 1): spreads the retries of many images."""
     elapsed_seconds: float = 0.0
     """Since the image's first try."""
+    bad_answers: int = 0
+    """Answers so far that broke the schema, this one included."""
     was_repair: bool = False
     had_more_room: bool = False
     leads_on: AbstractSet[Why] = field(default_factory=frozenset)
@@ -147,8 +149,9 @@ def _has_patience(error: AskError, attempt: Attempt, policy: RetryPolicy) -> boo
         return True
     # An answer that breaks the schema is billed each time: one more try, not many.
     is_billed = isinstance(error, InvalidAnswer)
-    most = min(policy.max_attempts, _INVALID_ANSWER_TRIES) if is_billed else policy.max_attempts
-    return attempt.tries < most
+    if is_billed and attempt.bad_answers >= _MOST_BAD_ANSWERS:
+        return False
+    return attempt.tries < policy.max_attempts
 
 
 def _is_too_much(error: AskError, attempt: Attempt) -> bool:

@@ -73,6 +73,8 @@ class Route:
     gate: Gate
     deadline: Deadline
     breaker: Breaker
+    retirement: str = ""
+    """What is known of the model's end, as a sentence; empty when nothing is."""
 
     def takes(self, image: PreparedImage) -> bool:
         """Whether the model accepts a picture in the size it was made ready in."""

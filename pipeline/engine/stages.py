@@ -47,6 +47,8 @@ class Asking:
     routes: Routes
     reader: AnswerReading
     flat_tags: Callable[[Answer], tuple[str, ...]]
+    says_nothing: Callable[[Answer], bool]
+    """Whether an answer that fits leaves everything open."""
     review_of: Callable[[float | None], ReviewState]
     policy: RetryPolicy
     requires_model: bool

@@ -205,7 +205,7 @@ _RULES: Final = (
         ),
         kind=CreditExhausted,
         headline="the account at {server} has no credit left or reached its spend limit",
-        advice="Add credit or raise the limit, then run the same command again",
+        advice="Add credit or raise the limit",
     ),
     _Rule(
         applies=_lacks_model,
@@ -388,4 +388,7 @@ def _compose(rule: _Rule, complaint: Complaint, *, server: str) -> str:
     facts += [f"param {complaint.param}"] if complaint.param else []
     facts += [f"request {complaint.request_id}"] if complaint.request_id else []
     text = f"{rule.headline.format(server=server)}: {complaint.message} ({', '.join(facts)})"
-    return f"{text}. {rule.advice}." if rule.advice else text
+    if not rule.advice:
+        return text
+    goes_on = ", then run the same command again" if issubclass(rule.kind, RunPaused) else ""
+    return f"{text}. {rule.advice}{goes_on}."

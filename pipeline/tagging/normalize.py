@@ -17,6 +17,7 @@ from pipeline.config.fields import (
 from pipeline.config.profiles import Profile
 from pipeline.domain.vision import Answer
 
+_NOTHING: tuple[object, ...] = (None, [], "")
 _ELLIPSIS = "…"
 # NUL and its kin break databases and spreadsheets; no model means them.
 _CONTROLS = dict.fromkeys([*range(9), *range(14, 28), 127])
@@ -128,6 +129,16 @@ def cut_text(text: str, max_length: int) -> str:
 def _normalize_number(field: NumberField, value: Any) -> Any:
     is_whole = isinstance(value, float) and value.is_integer() and abs(value) < _EXACT_FLOATS
     return int(value) if field.integer and is_whole else value
+
+
+def says_nothing(profile: Profile, answer: Answer) -> bool:
+    """Whether an answer leaves all open that it may leave open: what must be chosen says little."""
+    free = [
+        name
+        for name, field in profile.fields.items()
+        if field.optional or isinstance(field, TextField | ManyOfField | KeywordsField)
+    ]
+    return bool(free) and not any(answer.get(name) not in _NOTHING for name in free)
 
 
 def _normalize_choice(field: OneOfField, value: Any, spellings: Mapping[str, str]) -> Any:

@@ -71,6 +71,18 @@ def test_audit_finds_what_is_settled_twice(evidence: Evidence) -> None:
     assert find_double_settled(evidence) == {"a.jpg"}
 
 
+def test_audit_knows_what_is_to_have_no_answer() -> None:
+    declined = replace(make_evidence(state="failed"), failing={"a.jpg": "refused"})
+    assert not find_lost(replace(declined, records=[{"uri": "a.jpg", "status": "failed"}]))
+    assert find_lost(replace(make_evidence(), failing={"a.jpg": "refused"})) == {"a.jpg"}
+
+
+def test_audit_counts_only_good_answers_as_repeats() -> None:
+    twice = replace(PAID_ONCE, sent=2, billed=2, answered=2, settled=2)
+    assert replace(make_evidence(), accounts=[twice]).repeats == 1
+    assert replace(make_evidence(), accounts=[replace(twice, bad=1)]).repeats == 0
+
+
 def test_audit_finds_an_answer_about_another_picture() -> None:
     other = replace(make_evidence(), library={"a.jpg": replace(PICTURE, caption="a meadow")})
     assert find_wrong(other) == {"a.jpg"}

@@ -2,8 +2,10 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,8 @@ _NO_ANSWERS = {
 }  # fmt: skip
 """Faults of the server that may be its last word."""
 _PERHAPS_UNSENT = frozenset({Cause.CONNECTION, Cause.PAUSED})
+_AT_THE_DOOR = _PERHAPS_UNSENT | {Cause.SERVER_ERROR}
+"""A server that is down does not look at the picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +101,8 @@ class Evidence:
     accounts: Sequence[Account]
     log: Sequence[Mapping[str, Any]] = ()
     """The servers' lines, oldest first."""
+    silent: frozenset[str] = frozenset()
+    """Of pictures that the server answered without saying anything, their sha256."""
     failing: Mapping[str, str] = field(default_factory=dict)
     """Pictures that are to have no answer, and the cause."""
 
@@ -118,6 +124,7 @@ def conclude(
     wait_until(lambda: not read_books(stage.base_url)["inflight"], "the server has no request left")
     check_ledger(stage)
     evidence = gather(stage)
+    told = remark(evidence)  # first: it may find problems, too
     in_flight = stage.plan.concurrency * (kills + freezes)
     lost, double = find_lost(evidence), find_double_settled(evidence)
     problems = [
@@ -138,7 +145,7 @@ def conclude(
         repeats=evidence.repeats,
         lost=len(lost),
         double_settled=len(double),
-        remark=remark(evidence),
+        remark=told,
         problems=tuple(problems),
     )
 
@@ -180,8 +187,15 @@ def find_wrong(evidence: Evidence) -> set[str]:
         for record in evidence.records
         if (picture := evidence.library.get(_name_of(record))) is not None
         and _name_of(record) not in evidence.failing
-        and record.get("caption") != picture.caption
+        and record.get("caption") not in _list_captions(evidence, picture)
     }
+
+
+def _list_captions(evidence: Evidence, picture: Picture) -> set[str | None]:
+    """What its record may say: nothing, too, where the server said nothing."""
+    if picture.sha256 in evidence.silent:
+        return {picture.caption, None}
+    return {picture.caption}
 
 
 def check_accounts(accounts: Iterable[Account], *, late: int) -> list[str]:
@@ -197,11 +211,9 @@ def check_accounts(accounts: Iterable[Account], *, late: int) -> list[str]:
             problems.append(f"requests and attempts of {one.name} differ: {one}")
         elif not 0 <= one.billed - one.answered <= one.lost:
             problems.append(f"answers of {one.name} are missing: {one}")
-        elif (
-            one.answered_nanos != one.billed_nanos and one.answered == one.billed
-        ) or one.answered_nanos > one.billed_nanos:
+        elif not _has_same_dollars(one):
             problems.append(f"dollars of {one.name} differ: {one}")
-        late -= max(0, one.answered - 1)
+        late -= max(0, one.answered - one.bad - 1)
     return [*problems[:5], *(["pictures were paid and settled twice"] if late < 0 else [])]
 
 
@@ -213,22 +225,25 @@ def _has_same_dollars(one: Account) -> bool:
 
 def gather(stage: Stage) -> Evidence:
     """Read the library, the ledger, the books and the export."""
-    library = look_at_library(stage.library)
+    library = look_at_library(stage.library, stage.plan.profile)
     found = anyio.run(_read_jobs, stage.ledger)
-    log = stage.server.read_log()
+    servers = (stage.server, *stage.others)
+    log = sorted((line for one in servers for line in one.read_log()), key=itemgetter("when"))
     return Evidence(
         library=library,
         jobs=found,
         records=stage.read_export(),
         accounts=_draw_up(library, found, log),
         log=log,
+        silent=frozenset(line["sha256"] for line in log if line["fault"] == "empty_answer"),
         failing=_find_failing(library, log),
     )
 
 
-def look_at_library(folder: Path) -> dict[str, Picture | None]:
+def look_at_library(folder: Path, profile: str) -> dict[str, Picture | None]:
     """What is to be said of each file, by its name."""
-    settings = load_settings(flags={"provider.model": MODEL}, environ={})
+    flags = {"provider.model": MODEL, "profile": profile}
+    settings = load_settings(flags=flags, environ={})
     plan = make_plan(settings, today=datetime.now(UTC).date())
 
     def look(path: Path) -> Picture | None:
@@ -290,16 +305,23 @@ def _draw_up(
         if (picture := library.get(job.name)) is not None:
             tried[picture.sha256] += job.attempts
     lines: dict[str, list[Mapping[str, Any]]] = {sha256: [] for sha256 in names}
-    for line in log:
-        if line["sha256"]:  # else refused at the door, before anybody looked at a picture
-            lines.setdefault(line["sha256"], []).append(line)
+    for line in (line for line in log if line["sha256"]):
+        lines.setdefault(line["sha256"], []).append(line)
+    doubtful = _PERHAPS_UNSENT if all(line["sha256"] for line in log) else _AT_THE_DOOR
     return [
-        _open_account(names.get(sha256, "a picture of no file"), lines[sha256], tried[sha256])
+        _open_account(
+            names.get(sha256, "a picture of no file"), lines[sha256], tried[sha256], doubtful
+        )
         for sha256 in lines
     ]
 
 
-def _open_account(name: str, lines: Sequence[Mapping[str, Any]], tried: Sequence[Any]) -> Account:
+def _open_account(
+    name: str,
+    lines: Sequence[Mapping[str, Any]],
+    tried: Sequence[Any],
+    doubtful: AbstractSet[Cause],
+) -> Account:
     billed = [line["cost_nano"] for line in lines if line["cost_nano"]]
     answered = [one.cost_nanos for one in tried if one.cost_nanos]
     return Account(
@@ -312,7 +334,7 @@ def _open_account(name: str, lines: Sequence[Mapping[str, Any]], tried: Sequence
         answered_nanos=sum(answered),
         lost=sum(one.state == "lost" for one in tried),
         bad=sum(bool(line["cost_nano"]) and line["fault"] is not None for line in lines),
-        unsent=sum(one.state == "settled" and one.cause in _PERHAPS_UNSENT for one in tried),
+        unsent=sum(one.state == "settled" and one.cause in doubtful for one in tried),
     )
 
 

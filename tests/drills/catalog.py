@@ -8,7 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from drills import clock, faults, full_disk, kills, lock, outage, pauses, workers
+from drills import (
+    budget,
+    clock,
+    fallback,
+    faults,
+    full_disk,
+    interrupts,
+    kills,
+    lock,
+    outage,
+    pauses,
+    workers,
+)
 from drills.verdict import DrillBroken, Scale, Verdict
 
 Run: TypeAlias = Callable[[str, Path, Scale], Verdict]
@@ -48,8 +60,15 @@ DRILLS = (
         )
         for trouble in pauses.TROUBLES
     ),
-    Drill(name="turn-refused", run=pauses.run_turn_refused, kinds=_BOTH, short_kinds=_SQLITE),
+    Drill(name="turn-refused", run=pauses.run_turn_refused, kinds=_SQLITE, short_kinds=()),
     Drill(name="turn-empty", run=pauses.run_turn_empty, kinds=_SQLITE, short_kinds=()),
+    Drill(name="budget-day", run=budget.run_day, kinds=_BOTH, short_kinds=_POSTGRES),
+    Drill(name="budget-run", run=budget.run_each, kinds=_SQLITE, short_kinds=()),
+    Drill(name="interrupt-once", run=interrupts.run_once, kinds=_BOTH, short_kinds=_SQLITE),
+    Drill(name="interrupt-rate", run=interrupts.run_rate, kinds=_SQLITE, short_kinds=()),
+    Drill(name="interrupt-hold", run=interrupts.run_hold, kinds=_SQLITE, short_kinds=()),
+    Drill(name="interrupt-twice", run=interrupts.run_twice, kinds=_SQLITE, short_kinds=_SQLITE),
+    Drill(name="fallback", run=fallback.run, kinds=_SQLITE, short_kinds=_SQLITE),
 )
 
 

@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ INTERRUPTED = 130
 FAULT = 1
 COPIES = 8
 _WAIT_SECONDS = 60.0
+_LONGEST_RUN_SECONDS = 180.0
 _LOOK_SECONDS = 0.01
 
 
@@ -34,6 +35,7 @@ class Plan:
     """All different; besides them there are some exact copies and a file that is no picture."""
     copies: int = COPIES
     model: str = MODEL
+    profile: str = "general"
     latency_ms: int = 100
     """Least time to an answer; up to as much again by chance, so that not all come at once."""
     concurrency: int = 8
@@ -55,6 +57,8 @@ class Stage:
     ledger: str
     server: Server
     plan: Plan
+    others: Sequence[Server] = ()
+    """Servers beside the first that are asked, too."""
     problems: list[str] = field(default_factory=list)
     _crew: list[subprocess.Popen[str]] = field(default_factory=list)
 
@@ -77,7 +81,12 @@ class Stage:
         return process
 
     def tag(self, *words: object) -> Finished:
-        return finish(self.start(*words))
+        return self.finish(self.start(*words))
+
+    def finish(self, process: subprocess.Popen[str]) -> Finished:
+        """Its end, which may have to wait for a server's."""
+        out, err = process.communicate(timeout=_LONGEST_RUN_SECONDS)
+        return Finished(code=process.returncode, out=out, err=err)
 
     def switch(self, **changes: object) -> None:
         """From now on the server behaves otherwise, but for its seed and its latency."""
@@ -139,8 +148,9 @@ class Stage:
         exports = f"exports=[{{format: jsonl, path: {self.plan.export}}}]"
         settings = [word for given in (exports, *self.plan.settings) for word in ("--set", given)]
         return [
-            "tag", "photos", "--model", self.plan.model, "--base-url", self.base_url, "--json",
-            "--max-concurrency", str(self.plan.concurrency), "--ledger", self.ledger, *settings,
+            "tag", "photos", "--profile", self.plan.profile, "--model", self.plan.model,
+            "--base-url", self.base_url, "--json", "--max-concurrency", str(self.plan.concurrency),
+            "--ledger", self.ledger, *settings,
         ]  # fmt: skip
 
     def _check_export_is_whole(self) -> None:

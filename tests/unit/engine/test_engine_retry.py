@@ -82,8 +82,9 @@ def test_patience_ends_at_the_deadline(kind: type[AskError]) -> None:
 
 @pytest.mark.parametrize("kind", [InvalidAnswer, NoAnswer, BrokenJson])
 def test_an_answer_that_breaks_the_schema_is_paid_for_twice_at_most(kind: type[AskError]) -> None:
-    assert isinstance(decide(kind("x"), attempt(1), POLICY), Wait)
-    assert decide(kind("x"), attempt(2), POLICY) == GiveUp()
+    assert isinstance(decide(kind("x"), attempt(4, bad_answers=1), POLICY), Wait)
+    assert decide(kind("x"), attempt(2, bad_answers=2), POLICY) == GiveUp()
+    assert decide(kind("x"), attempt(5, bad_answers=1), POLICY) == GiveUp()
 
 
 def test_a_cut_answer_gets_more_room_once_and_only_where_the_profile_says_so() -> None:

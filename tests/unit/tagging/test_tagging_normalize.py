@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from profile_makers import ANSWER, FIELDS, answers_of, make_profile
 
 from pipeline.config.profiles import load_profile
-from pipeline.tagging.normalize import Normalizer, cut_text, flat_tags
+from pipeline.tagging.normalize import Normalizer, cut_text, flat_tags, says_nothing
 
 PROFILE = make_profile()
 NORMALIZER = Normalizer(PROFILE)
@@ -121,3 +121,18 @@ def test_flat_tags_leave_out_nulls_false_and_absent_fields() -> None:
 def test_flat_tags_leave_out_palette_colours() -> None:
     answer = {"colors": ["red"], "palette": ["#FF0000", "#00ff00"], "brightness": 0.5}
     assert flat_tags(load_profile("measured"), answer) == ("red",)
+
+
+def test_an_answer_says_nothing_when_all_that_may_stay_open_does() -> None:
+    profile = load_profile("general")
+    nothing = {
+        "title": "", "caption": "", "category": "other", "keywords": [], "colors": [],
+        "kind": "photo",
+    }  # fmt: skip
+    assert says_nothing(profile, nothing)
+    assert not says_nothing(profile, {**nothing, "keywords": ["cat"]})
+
+
+def test_a_profile_that_leaves_nothing_open_always_says_something() -> None:
+    profile = make_profile({"in_use": {"type": "boolean"}, "pieces": {"type": "number"}})
+    assert not says_nothing(profile, {"in_use": False, "pieces": 0})
