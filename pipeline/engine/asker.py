@@ -205,7 +205,7 @@ class Asker:
         passage = Passage(kind=PassageKind.FAILED)
         pause: RunPaused | None = None
         try:
-            response = await self._request(picture, step)
+            response = await self._request(job, picture, step)
             passage = read_passage(response)
             outcome, follow = self._accept(response, picture, step, attempt)
             pause = self._note_good(step.route, outcome)
@@ -250,10 +250,10 @@ class Asker:
         await self._bookkeeper.settle_picture(job, picture, step.unsure)
         return step.unsure
 
-    async def _request(self, picture: Picture, step: Step) -> VisionResponse:
+    async def _request(self, job: ClaimedJob, picture: Picture, step: Step) -> VisionResponse:
         """Ask, no longer than nearly all requests before took several times over."""
         route, response = step.route, None
-        with self.stragglers.watch(route):
+        with self.stragglers.watch(route, job.id):
             response = await route.provider.ask(step.make_request(picture))
         if response is None:
             raise AttemptTimeout(

@@ -1,32 +1,53 @@
 """Cuts requests that hang, so that neither a slot nor the end of a run waits for them."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import anyio
 
+from pipeline.domain.jobs import JobId
 from pipeline.engine.routes import Route
 
 _LOOK_SECONDS: Final = 0.5
+_MORE_TIME: Final = 3
+"""So many times longer may each further try for one image take, after one that was cut."""
 _FEW: Final = 8
-"""Fewer than an eighth of the most that was under way: the others have been answered."""
+"""An eighth of the most that was under way: the others have been answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    began: float
+    """Seconds."""
+    mark: int
+    """So many answers can have come to requests that were sent before."""
+    cuts: int
+    """Of requests for the same image, made before."""
 
 
 @dataclass(slots=True)
 class _Traffic:
     """What is under way by one route."""
 
-    under_way: dict[anyio.CancelScope, float]
-    """Since when, seconds."""
-    heard_at: float
+    under_way: dict[anyio.CancelScope, _Request] = field(default_factory=dict)
+    answered: int = 0
     most: int = 0
 
-    def is_stalled(self, now: float, patience: float) -> bool:
-        """Whether nobody has been answered for long: then none of them is a straggler."""
-        is_many = len(self.under_way) * _FEW > self.most
-        return is_many and now - self.heard_at > patience / 2
+    def add(self, scope: anyio.CancelScope, now: float, cuts: int) -> None:
+        self.under_way[scope] = _Request(now, self.answered + len(self.under_way), cuts)
+        self.most = max(self.most, len(self.under_way))
+
+    def is_left_behind(self, request: _Request) -> bool:
+        """Whether it is the request that hangs, and not the server that stalls.
+
+        As many as were ever under way at once were sent after it, and answered; or nearly all
+        that was under way is over.
+        """
+        overtaken = self.answered - request.mark
+        return overtaken >= self.most or len(self.under_way) * _FEW <= self.most
 
 
 class Stragglers:
@@ -35,26 +56,27 @@ class Stragglers:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._traffic: dict[Route, _Traffic] = {}
+        self._cuts: Counter[JobId] = Counter()
 
     @contextmanager
-    def watch(self, route: Route) -> Iterator[anyio.CancelScope]:
+    def watch(self, route: Route, job: JobId) -> Iterator[anyio.CancelScope]:
         """A scope that is cancelled when its request takes too long.
 
-        The scope's ``cancelled_caught`` tells. Left without it, the request was answered.
+        The scope's ``cancelled_caught`` tells. Left without it, the request was answered. An
+        image whose request was cut gets more time: it may be one that takes long.
         """
         began = self._monotonic()
-        traffic = self._traffic.setdefault(route, _Traffic({}, began))
+        traffic = self._traffic.setdefault(route, _Traffic())
         with anyio.CancelScope() as scope:
-            traffic.under_way[scope] = began
-            traffic.most = max(traffic.most, len(traffic.under_way))
+            traffic.add(scope, began, self._cuts[job])
             try:
                 yield scope
-                traffic.heard_at = self._monotonic()
-                route.deadline.note(traffic.heard_at - began)
+                traffic.answered += 1
+                route.deadline.note(self._monotonic() - began)
             finally:
                 del traffic.under_way[scope]
         if scope.cancelled_caught:
-            route.deadline.note(self._monotonic() - began)
+            self._cuts[job] += 1
 
     async def keep(self) -> None:
         """Look after them until cancelled."""
@@ -66,9 +88,10 @@ class Stragglers:
         """Cancel whatever has taken too long by now."""
         now = self._monotonic()
         for route, traffic in self._traffic.items():
-            patience = route.deadline.seconds
-            if traffic.is_stalled(now, patience):
-                patience = route.deadline.most_seconds
-            for scope, began in traffic.under_way.items():
-                if now - began >= patience:
+            patience, most = route.deadline.seconds, route.deadline.most_seconds
+            for scope, request in traffic.under_way.items():
+                time = min(most, patience * _MORE_TIME**request.cuts)
+                if not traffic.is_left_behind(request):
+                    time = most
+                if now - request.began >= time:
                     scope.cancel()

@@ -41,11 +41,7 @@ class Deadline:
         return min(self.most_seconds, max(_LEAST_SECONDS, _FACTOR * usual))
 
     def note(self, latency_seconds: float) -> None:
-        """Take in how long one attempt took.
-
-        One that was cut counts as having taken its deadline: a few of them raise the next one,
-        so a server that became slow is not cut for ever.
-        """
+        """Take in how long one answered attempt took."""
         if not self._is_adaptive:
             return
         if len(self._latest) == _ANSWERS:

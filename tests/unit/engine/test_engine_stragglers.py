@@ -7,6 +7,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from pipeline.domain.jobs import JobId
 from pipeline.engine.routes import Route
 from pipeline.engine.stragglers import Stragglers
 from pipeline.limits.deadline import Deadline
@@ -31,14 +32,14 @@ class Scene:
         self.route = cast("Route", _Route(self.deadline))
         self.cut: list[str] = []
 
-    async def hang(self, name: str) -> None:
-        with self.stragglers.watch(self.route) as scope:
+    async def hang(self, name: str, job: int = 0) -> None:
+        with self.stragglers.watch(self.route, JobId(job)) as scope:
             await anyio.sleep_forever()
         if scope.cancelled_caught:
             self.cut.append(name)
 
     async def answer(self) -> None:
-        with self.stragglers.watch(self.route):
+        with self.stragglers.watch(self.route, JobId(0)):
             await anyio.lowlevel.checkpoint()
 
     async def play(self, names: list[str], story: Callable[[], None]) -> list[str]:
@@ -52,19 +53,27 @@ class Scene:
         return self.cut
 
 
-async def test_a_request_that_hangs_while_others_are_answered_is_cut() -> None:
+async def test_who_was_overtaken_by_as_many_as_ever_were_under_way_is_cut() -> None:
     scene = Scene()
     async with anyio.create_task_group() as group:
-        group.start_soon(scene.hang, "hung")
+        for name in ("hung", "other"):
+            group.start_soon(scene.hang, name)
         await anyio.wait_all_tasks_blocked()
-        scene.now = 28.0
-        await scene.answer()
+        scene.now = 1.0
+        for _ in range(8):
+            group.start_soon(scene.hang, "late")
+        await anyio.wait_all_tasks_blocked()
+        scene.now = 29.0
+        for _ in range(12):
+            await scene.answer()
         scene.stragglers.cut()
         await anyio.wait_all_tasks_blocked()
         assert scene.cut == []
         scene.now = 30.0
         scene.stragglers.cut()
-    assert scene.cut == ["hung"]
+        await anyio.wait_all_tasks_blocked()
+        assert sorted(scene.cut) == ["hung", "other"]
+        group.cancel_scope.cancel()
 
 
 async def test_when_the_whole_server_stalls_nobody_is_a_straggler_until_the_full_time() -> None:
@@ -99,18 +108,25 @@ async def test_the_last_few_are_cut_although_nobody_else_is_answered_any_more() 
     assert await scene.play(["last"], story) == ["last"]
 
 
-async def test_being_cut_counts_as_having_taken_so_long() -> None:
-    scene = Scene(usual=5.0)
-    before = scene.deadline.seconds
-
-    def story() -> None:
-        scene.now = 130.0
-        scene.stragglers.cut()
-
-    for _ in range(60):
+async def test_an_image_whose_request_was_cut_gets_more_time() -> None:
+    scene = Scene()
+    async with anyio.create_task_group() as group:
+        for number in range(20):
+            group.start_soon(scene.hang, f"answered {number}")
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+    for seconds in (30.0, 90.0):
         scene.now = 0.0
-        await scene.play(["slow"], story)
-    assert scene.deadline.seconds > before
+        async with anyio.create_task_group() as group:
+            group.start_soon(scene.hang, f"{seconds}", 7)
+            await anyio.wait_all_tasks_blocked()
+            scene.now = seconds - 1
+            scene.stragglers.cut()
+            await anyio.wait_all_tasks_blocked()
+            assert f"{seconds}" not in scene.cut
+            scene.now = seconds
+            scene.stragglers.cut()
+    assert scene.cut == ["30.0", "90.0"]
 
 
 async def test_ctrl_c_is_no_cut() -> None:
