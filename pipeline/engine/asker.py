@@ -104,14 +104,21 @@ class Asker:
             if self._stopped.is_set():
                 return None
             if turn is None:
-                await anyio.sleep(_SENT_AWAY_SECONDS)
-                return replace(step, route=self._choose(picture))
+                return await self._leave_line(job, picture, step)
             admission = await self._open(job, step, turn)
             if isinstance(admission, Opened):
                 return await self._ask(job, picture, step, turn, admission.attempt_id)
             if admission is None:
                 return None
             return await self._do_without(job, picture, step, admission)
+
+    async def _leave_line(self, job: ClaimedJob, picture: Picture, step: Step) -> Outcome | Step:
+        """The route sent its line away: ask by another, or be content with what there is."""
+        if step.unsure is not None:
+            await self._bookkeeper.settle_picture(job, picture, step.unsure)
+            return step.unsure
+        await anyio.sleep(_SENT_AWAY_SECONDS)
+        return replace(step, route=self._choose(picture))
 
     def _choose(self, picture: Picture) -> Route:
         """The route for a picture that nobody was asked about yet."""

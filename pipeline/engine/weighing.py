@@ -93,7 +93,9 @@ def cost_of(outcome: Outcome) -> NanoDollars | None:
         return _NOTHING
     if not isinstance(outcome, Tagged) and outcome.may_be_billed:
         return None
-    return _NOTHING if outcome.spend is None else outcome.spend.cost
+    if outcome.spend is None:
+        return _NOTHING
+    return None if outcome.spend.usage_is_estimated else outcome.spend.cost
 
 
 def read_passage(response: VisionResponse) -> Passage:
