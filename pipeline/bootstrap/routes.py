@@ -59,7 +59,7 @@ async def open_routes(
         given = provider or LocalProvider(limiter=threads)
         yield Routes([builder.build_given(given)])
         return
-    wishes = list_wishes(plan.settings.provider, plan.question.model)
+    wishes = list_wishes(plan.settings.provider, plan.question.model, environ)
     async with AsyncExitStack() as stack:
         routes = [await builder.build(wish, stack) for wish in wishes]
         if plan.has_budget and not plan.settings.limits.allow_unpriced:
@@ -67,10 +67,10 @@ async def open_routes(
         yield Routes(routes)
 
 
-def list_wishes(settings: ProviderSettings, model: str) -> Sequence[_Wish]:
+def list_wishes(settings: ProviderSettings, model: str, environ: Environ) -> Sequence[_Wish]:
     """The first servers, side by side; then those that take over, in order."""
     own = settings.model_copy(update={"endpoints": (), "fallback": ()})
-    beside = [_overlay(own, endpoint.model_dump()) for endpoint in settings.endpoints]
+    beside = [_overlay(own, endpoint.model_dump(), environ) for endpoint in settings.endpoints]
     firsts = [
         _Wish(settings=each, model=model, rank=0, opens_for=frozenset()) for each in (own, *beside)
     ]
@@ -79,7 +79,7 @@ def list_wishes(settings: ProviderSettings, model: str) -> Sequence[_Wish]:
         after.insert(0, FallbackSettings(service_tier=ServiceTier.DEFAULT, causes=("no_capacity",)))
     return firsts + [
         _Wish(
-            settings=_overlay(own, step.model_dump(exclude={"causes", "model"})),
+            settings=_overlay(own, step.model_dump(exclude={"causes", "model"}), environ),
             model=step.model or model,
             rank=rank,
             opens_for=frozenset(Why(cause) for cause in step.causes),
@@ -88,12 +88,19 @@ def list_wishes(settings: ProviderSettings, model: str) -> Sequence[_Wish]:
     ]
 
 
-def _overlay(settings: ProviderSettings, given: Mapping[str, object]) -> ProviderSettings:
+def _overlay(
+    settings: ProviderSettings, given: Mapping[str, object], environ: Environ
+) -> ProviderSettings:
     """The settings with what another server has of its own; a key is for one server only."""
     told = {key: value for key, value in given.items() if value is not None}
-    if told.get("base_url", settings.base_url) != settings.base_url:
-        told.setdefault("api_key_env", NO_KEY)
-    return settings.model_copy(update=told)
+    merged = settings.model_copy(update=told)
+    if "base_url" in told and "api_key_env" not in told:
+        from pipeline.providers.endpoint import choose_base_url
+
+        own, other = (choose_base_url(each, environ).origin() for each in (settings, merged))
+        if own != other:
+            return merged.model_copy(update={"api_key_env": NO_KEY})
+    return merged
 
 
 def _check_prices(plan: Plan, wishes: Sequence[_Wish]) -> None:

@@ -228,7 +228,7 @@ def _examine_others(plan: "Plan", today: "date") -> "Iterator[Finding]":
     from pipeline.bootstrap.routes import list_wishes
     from pipeline.diagnosis import check_model, check_prices
 
-    first, *others = list_wishes(plan.settings.provider, plan.question.model)
+    first, *others = list_wishes(plan.settings.provider, plan.question.model, os.environ)
     for wish in others:
         server = (wish.settings.base_url, wish.settings.api_key_env)
         if server != (first.settings.base_url, first.settings.api_key_env):

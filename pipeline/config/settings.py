@@ -32,7 +32,7 @@ HttpUrl = Annotated[str, AfterValidator(_check_http_url)]
 def _check_variable_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         # what was given is not repeated: it may well be the key
-        message = "must be the name of an environment variable, such as OPENAI_API_KEY, never the key itself"
+        message = "the name of an environment variable belongs here, such as OPENAI_API_KEY, never the key itself"
         raise ValueError(message)
     return name
 

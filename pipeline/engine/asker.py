@@ -45,8 +45,8 @@ from pipeline.providers.model_names import is_same_model, is_same_tier
 _ASKED_ELSEWHERE_SECONDS: Final = 2.0
 _CAP_POLL_SECONDS: Final = 0.5
 _SENT_AWAY_SECONDS: Final = 0.1
-_LONGEST_DELAY_SECONDS: Final = 5.0
-"""The gate knows better how long the rate keeps everybody back."""
+_GIVEN_BACK_SECONDS: Final = 1.0
+"""Where others go on: the server that is left alone may be the only one for some pictures."""
 _NEARLY: Final = 0.8
 _NOTHING: Final = NanoDollars(0)
 
@@ -122,8 +122,7 @@ class Asker:
 
     def _choose(self, picture: Picture) -> Route:
         """The route for a picture that nobody was asked about yet."""
-        route = self._routes.choose(self._clock.monotonic())
-        return route if route.takes(picture.prepared) else self._routes.first
+        return self._routes.choose(self._clock.monotonic(), picture.prepared)
 
     @asynccontextmanager
     async def _wait_for_turn(self, picture: Picture, step: Step) -> AsyncIterator[_Turn | None]:
@@ -221,10 +220,10 @@ class Asker:
             pause = self._judge(error, step)
             outcome, follow = self._following.weigh(error, job, picture, step)
             if pause is not None and not step.route.rank:
-                outcome, follow = give_back(pause, outcome), None
+                outcome, follow = self._give_back(pause, outcome), None
         except RunPaused as error:
             pause = error
-            outcome = give_back(error)
+            outcome = self._give_back(error)
         finally:
             is_over = pause is not None and self._must_pause(pause, step.route)
             step.route.gate.leave(turn.passed, passage)
@@ -237,6 +236,10 @@ class Asker:
         if not isinstance(outcome, Passed):
             return outcome
         return await self._go_on(job, picture, step, follow) if is_ours else None
+
+    def _give_back(self, pause: RunPaused, outcome: Outcome | None = None) -> Deferred:
+        again_at = self._clock.now() + timedelta(seconds=_GIVEN_BACK_SECONDS)
+        return give_back(pause, outcome, again_at)
 
     async def _settle(  # noqa: PLR0917  what is settled, and for whom
         self, job: ClaimedJob, picture: Picture, outcome: Outcome, step: Step, attempt: AttemptId

@@ -39,32 +39,39 @@ class Following:
         spend = step.price(error.response, picture) if error.response else None
         if isinstance(error, InvalidAnswer) and not step.is_follow_up:
             self._bad_answers[job.id] += 1
-        decision = decide(error, self._describe_try(job, step), self._asking.policy)
+        decision = decide(error, self._describe_try(job, step, picture), self._asking.policy)
         follow = self._find_follower(decision, error, step, picture)
         if follow is not None or step.unsure is not None:
             return pass_on(error, spend), follow
         if not isinstance(decision, Wait):
             self._bad_answers.pop(job.id, None)
             return give_up(error, spend), None
-        if not decision.counts:
-            elsewhere = self._routes.find_wait_elsewhere(step.route, self._clock.monotonic())
-            decision = replace(decision, seconds=min(decision.seconds, elsewhere))
         self._shelf.put(job.id, picture)
-        return put_off(error, spend, decision, self._clock.now()), None
+        wait = self._shorten(decision, step)
+        return put_off(error, spend, wait, self._clock.now()), None
+
+    def _shorten(self, wait: Wait, step: Step) -> Wait:
+        """Not as long as this server asks, where another of the first has room sooner."""
+        now, gate = self._clock.monotonic(), step.route.gate
+        elsewhere = self._routes.find_wait_elsewhere(step.route, now)
+        if wait.counts or gate.wait_seconds(0) <= elsewhere:
+            return wait
+        least = self._asking.policy.base_seconds * (0.5 + 0.5 * self._clock.chance())
+        return replace(wait, seconds=min(wait.seconds, max(elsewhere, least)))
 
     def find_surer(self, step: Step, known: Reused, picture: Picture) -> Step | None:
         """The next request, where an answer is not sure enough and somebody else may be surer."""
         if self._asking.review_of(known.confidence) is not ReviewState.NEEDS_REVIEW:
             return None
         now = self._clock.monotonic()
-        route = self._routes.find_next(step.route, Why.LOW_CONFIDENCE, now)
-        if route is None or not route.takes(picture.prepared):
+        route = self._routes.find_next(step.route, Why.LOW_CONFIDENCE, now, picture.prepared)
+        if route is None:
             return None
         key = hashlib.sha256(step.key + route.question.model.encode()).digest()
         return Step(route=route, key=key, name="fallback", unsure=known)
 
-    def _describe_try(self, job: ClaimedJob, step: Step) -> Attempt:
-        now_ms = self._clock.now_ms()
+    def _describe_try(self, job: ClaimedJob, step: Step, picture: Picture) -> Attempt:
+        now, now_ms = self._clock.monotonic(), self._clock.now_ms()
         return Attempt(
             tries=job.attempts + 1,
             chance=self._clock.chance(),
@@ -73,7 +80,7 @@ class Following:
             bad_answers=self._bad_answers[job.id],
             was_repair=step.repair is not None,
             had_more_room=step.has_more_room,
-            leads_on=self._routes.leads_on(step.route, self._clock.monotonic()),
+            leads_on=self._routes.leads_on(step.route, now, picture.prepared),
         )
 
     def _find_follower(
@@ -87,8 +94,9 @@ class Following:
                 repair = Repair(answer=words, complaint=str(error))
                 return replace(step, name="repair", repair=repair)
             case AskNext(why=why):
-                route = self._routes.find_next(step.route, why, self._clock.monotonic())
-                if route is None or not route.takes(picture.prepared):
+                now = self._clock.monotonic()
+                route = self._routes.find_next(step.route, why, now, picture.prepared)
+                if route is None:
                     return None
                 return Step(route=route, key=step.key, name="fallback", unsure=step.unsure)
             case Wait(counts=False, seconds=seconds) if step.is_follow_up:

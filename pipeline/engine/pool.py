@@ -123,8 +123,10 @@ class Pool:
         await self._pacing.begin()
         try:
             await self._serve_and_work()
+            wronged = self._worker.take_cleared()
             if self._pause is not None:
-                await self._queue.put_back(self._worker.find_wronged(self._pause))
+                wronged += self._worker.find_wronged(self._pause)
+            await self._queue.put_back(wronged)
             if self._fault is not None:
                 raise self._fault
         except LedgerStaysAway as fault:
@@ -249,8 +251,9 @@ class Pool:
         returned = await self._queue.release(now_ms=self._clock.now_ms())
         cleared = self._worker.take_cleared()
         if cleared:
-            returned += await self._queue.put_back(cleared)
-            self._tally.failed -= len(cleared)
+            count = await self._queue.put_back(cleared)
+            returned += count
+            self._tally.failed -= count
         self._may_have_work |= bool(returned)
         return bool(returned)
 

@@ -16,7 +16,7 @@ from pipeline.domain.vision import Question, ServiceTier
 from pipeline.engine.retry import Why
 from pipeline.limits.breaker import Breaker
 from pipeline.limits.deadline import Deadline
-from pipeline.limits.gate import Gate
+from pipeline.limits.gate import Gate, Obstacle
 from pipeline.providers.base import Provider
 
 _SPILL_SECONDS: Final = 2.0
@@ -157,32 +157,29 @@ class Routes:
     def first(self) -> Route:
         return self.all[0]
 
-    def choose(self, now: float) -> Route:
+    def choose(self, now: float, image: PreparedImage) -> Route:
         """The route for a picture that nobody was asked about yet.
 
         Where all rest, the first: its failing again is what has to be told.
         """
         if len(self.all) == 1:
             return self.first
-        place = choose([self._stand(route, now) for route in self.all])
-        if place is None:
-            return self.first
-        route = self.all[place]
+        route = self._pick(now, [r for r in self.all if r.takes(image)])
         if route in self._resting:
             self._resting[route] = now + _PROBE_SECONDS  # one probe at a time
         return route
 
-    def find_next(self, route: Route, why: Why, now: float) -> Route | None:
-        """The route that takes over from another for a cause."""
+    def find_next(self, route: Route, why: Why, now: float, image: PreparedImage) -> Route | None:
+        """The route that takes over from another for a cause, and takes the picture."""
         later = [r for r in self.all if r.rank > route.rank and why in r.opens_for]
-        awake = [r for r in later if not self._is_resting(r, now)]
+        awake = [r for r in later if not self._is_resting(r, now) and r.takes(image)]
         return min(awake, key=lambda r: r.rank, default=None)
 
-    def leads_on(self, route: Route, now: float) -> frozenset[Why]:
+    def leads_on(self, route: Route, now: float, image: PreparedImage) -> frozenset[Why]:
         """For what somebody could take over."""
         if len(self.all) == 1:
             return frozenset()
-        return frozenset(why for why in Why if self.find_next(route, why, now) is not None)
+        return frozenset(why for why in Why if self.find_next(route, why, now, image) is not None)
 
     def note_sent(self, route: Route) -> None:
         """One more request is under way."""
@@ -217,15 +214,24 @@ class Routes:
 
     def disperse(self, route: Route, now: float) -> None:
         """Send away who stands in line where the server asked to wait long, if others do not."""
-        if len(self.all) == 1 or route.gate.wait_seconds(0) <= _SPILL_SECONDS:
+        if len(self.all) == 1 or route.rank:
             return
-        if self.choose(now) is not route:
+        standing = route.gate.describe()
+        is_held = standing.obstacle is Obstacle.HOLD and standing.wait_seconds > _SPILL_SECONDS
+        if is_held and standing.waiting and self._pick(now, self.all) is not route:
             route.gate.send_away()
 
     def close(self) -> None:
         """Let nobody pass any more."""
         for route in self.all:
             route.gate.close()
+
+    def _pick(self, now: float, among: Sequence[Route]) -> Route:
+        place = choose([self._stand(route, now) for route in among])
+        return self.first if place is None else among[place]
+
+    def _stands_by(self, why: Why, now: float) -> bool:
+        return any(why in r.opens_for and not self._is_resting(r, now) for r in self.all)
 
     def _is_covered(self, route: Route, pause: RunPaused, now: float) -> bool:
         """Whether the run can go on without the route."""
@@ -238,7 +244,7 @@ class Routes:
         ):
             return True
         why = Why.RATE if isinstance(pause, RateStuck) else Why.OUTAGE
-        return route.rank == 0 and passes and self.find_next(route, why, now) is not None
+        return route.rank == 0 and passes and self._stands_by(why, now)
 
     def _is_resting(self, route: Route, now: float) -> bool:
         return self._resting.get(route, now) > now or route.gate.wait_seconds(0) == _FOR_GOOD

@@ -15,7 +15,7 @@ _LOOK_SECONDS: Final = 0.5
 _MORE_TIME: Final = 3
 """So many times longer may each further try for one image take, after one that was cut."""
 _FEW: Final = 8
-"""An eighth of the most that was under way: the others have been answered."""
+"""An eighth of what was under way with it: the others have been answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class _Request:
     """Seconds."""
     mark: int
     """So many answers can have come to requests that were sent before."""
+    peers: int
+    """Requests under way when it was sent, itself included."""
     cuts: int
     """Of requests for the same image, made before."""
 
@@ -34,20 +36,19 @@ class _Traffic:
 
     under_way: dict[anyio.CancelScope, _Request] = field(default_factory=dict)
     answered: int = 0
-    most: int = 0
 
     def add(self, scope: anyio.CancelScope, now: float, cuts: int) -> None:
-        self.under_way[scope] = _Request(now, self.answered + len(self.under_way), cuts)
-        self.most = max(self.most, len(self.under_way))
+        before = len(self.under_way)
+        self.under_way[scope] = _Request(now, self.answered + before, before + 1, cuts)
 
     def is_left_behind(self, request: _Request) -> bool:
         """Whether it is the request that hangs, and not the server that stalls.
 
-        As many as were ever under way at once were sent after it, and answered; or nearly all
-        that was under way is over.
+        As many as were under way with it were sent after it, and answered; or nearly all that
+        was under way is over.
         """
         overtaken = self.answered - request.mark
-        return overtaken >= self.most or len(self.under_way) * _FEW <= self.most
+        return overtaken >= request.peers or len(self.under_way) * _FEW <= request.peers
 
 
 class Stragglers:

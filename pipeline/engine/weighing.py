@@ -63,13 +63,13 @@ def give_up(error: AskError, spend: Spend | None) -> Failed:
     )
 
 
-def give_back(pause: RunPaused, outcome: Outcome | None = None) -> Deferred:
+def give_back(pause: RunPaused, outcome: Outcome | None, not_before: datetime) -> Deferred:
     """The image is not to blame for what makes the run pause; what was paid stays on record."""
     ended = outcome if isinstance(outcome, Deferred | Passed | Failed) else None
     return Deferred(
         cause=Cause.PAUSED,
         message=str(pause),
-        not_before=AT_ONCE,
+        not_before=not_before,
         spend=ended.spend if ended else None,
         counts=False,
         may_be_billed=ended is not None and ended.may_be_billed,

@@ -188,13 +188,15 @@ _SUMMED: Final = (
     "saved_nanos",
 )  # fmt: skip
 _NO_PRICE: Final = "cost_nanos IS NULL AND model_answered IS NOT NULL"
+_IS_GUESS: Final = f"(({_NO_PRICE}) OR usage_is_estimated)"
 # What is summed in spends, with what it is in a settled attempt.
 _SPENT: Final = {
     "requests": "1",
     "answers": "CASE WHEN model_answered IS NULL THEN 0 ELSE 1 END",
     "unpriced": f"CASE WHEN {_NO_PRICE} THEN 1 ELSE 0 END",
     "cost_nanos": "coalesce(cost_nanos, 0)",
-    "assumed_nanos": f"CASE WHEN {_NO_PRICE} THEN reserved_nanos ELSE 0 END",
+    "assumed_nanos": f"CASE WHEN {_IS_GUESS} AND reserved_nanos > coalesce(cost_nanos, 0) "
+    "THEN reserved_nanos - coalesce(cost_nanos, 0) ELSE 0 END",
     **{name: name for name in _SUMMED},
 }
 

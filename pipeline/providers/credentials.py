@@ -67,10 +67,15 @@ def read_key(settings: ProviderSettings, environ: Mapping[str, str], *, host: st
         return Secret(_check_sendable(name, text))
     if is_openai_host(host) or is_azure_host(host):
         raise ConfigurationError(
-            f"no key: {host} needs one in the environment variable {name} "
-            f"(or {name}_FILE, the path of a file that holds it)"
+            f"no key: {host} needs one in the environment variable {_show_name(name)} "
+            f"(or {_show_name(name)}_FILE, the path of a file that holds it)"
         )
     return None
+
+
+def _show_name(name: str) -> str:
+    """What looks like a key in the place of a variable's name is not repeated."""
+    return name if name == name.upper() else "that provider.api_key_env names"
 
 
 def _check_needs_none(host: str) -> None:

@@ -45,7 +45,8 @@ def identify_endpoint(settings: ProviderSettings, environ: Mapping[str, str]) ->
     # A digest of the key: whoever reads the ledger can compare accounts and not use them.
     digest = hashlib.sha256(orjson.dumps(facts)).hexdigest()
     # a variable that is not there may be the key itself, put in the wrong place
-    is_named = settings.api_key_env in environ
+    name = settings.api_key_env
+    is_named = name in environ or f"{name}_FILE" in environ
     suffix = _name_suffix(settings.api_key_env) if is_named else ""
     label = f"{url.host_port_subcomponent}{suffix}"
     return EndpointIdentity(host=host, label=label, account=digest[:_ACCOUNT_DIGITS])

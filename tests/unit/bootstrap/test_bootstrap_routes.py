@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 
 def test_one_server_is_one_route() -> None:
-    (wish,) = list_wishes(ProviderSettings(base_url="http://one/v1"), "m")
+    (wish,) = list_wishes(ProviderSettings(base_url="http://one/v1"), "m", {})
     assert (wish.rank, wish.model, wish.settings.base_url) == (0, "m", "http://one/v1")
 
 
@@ -35,7 +35,7 @@ def test_endpoints_stand_beside_the_first_and_a_key_goes_to_its_own_server_only(
             EndpointSettings(base_url="http://two/v1"),
         ),
     )
-    wishes = list_wishes(settings, "m")
+    wishes = list_wishes(settings, "m", {})
     assert [wish.rank for wish in wishes] == [0, 0, 0]
     assert [(w.settings.base_url, w.settings.api_key_env) for w in wishes] == [
         ("http://one/v1", "FIRST"),
@@ -45,6 +45,18 @@ def test_endpoints_stand_beside_the_first_and_a_key_goes_to_its_own_server_only(
     assert {wish.settings.timeout_s for wish in wishes} == {7}
 
 
+def test_the_same_server_said_in_full_gets_its_key() -> None:
+    spelt_out = ProviderSettings(
+        endpoints=(EndpointSettings(base_url="https://api.openai.com/v1"),),
+        fallback=(FallbackSettings(base_url="https://gateway.example/v1"),),
+    )
+    names = [wish.settings.api_key_env for wish in list_wishes(spelt_out, "m", {})]
+    assert names == ["OPENAI_API_KEY", "OPENAI_API_KEY", NO_KEY]
+    gateway = {"OPENAI_BASE_URL": "https://gateway.example/v1"}
+    names = [wish.settings.api_key_env for wish in list_wishes(spelt_out, "m", gateway)]
+    assert names == ["OPENAI_API_KEY", NO_KEY, "OPENAI_API_KEY"]
+
+
 def test_fallbacks_follow_in_order_each_for_its_causes() -> None:
     settings = ProviderSettings(
         fallback=(
@@ -52,18 +64,18 @@ def test_fallbacks_follow_in_order_each_for_its_causes() -> None:
             FallbackSettings(base_url="http://local/v1", causes=("refusal",)),
         )
     )
-    _, second, third = list_wishes(settings, "a")
+    _, second, third = list_wishes(settings, "a", {})
     assert (second.model, second.rank, second.opens_for) == ("b", 1, {Why.RATE, Why.OUTAGE})
     assert (third.model, third.rank, third.opens_for) == ("a", 2, {Why.REFUSAL})
 
 
 def test_flex_that_may_step_up_has_the_default_lane_behind_it() -> None:
     flex = ProviderSettings(service_tier=ServiceTier.FLEX, flex_shortage="step_up")
-    first, second = list_wishes(flex, "m")
+    first, second = list_wishes(flex, "m", {})
     assert first.settings.service_tier is ServiceTier.FLEX
     assert second.settings.service_tier is ServiceTier.DEFAULT
     assert second.opens_for == {Why.NO_CAPACITY}
-    assert len(list_wishes(ProviderSettings(service_tier=ServiceTier.FLEX), "m")) == 1
+    assert len(list_wishes(ProviderSettings(service_tier=ServiceTier.FLEX), "m", {})) == 1
 
 
 async def open_and_count(bench: Bench) -> int:

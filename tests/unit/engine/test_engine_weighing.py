@@ -68,10 +68,10 @@ def test_a_useless_answer_costs_what_it_costs() -> None:
 
 def test_a_pause_leaves_the_image_as_it_was_and_keeps_what_was_paid() -> None:
     failed = Failed(cause=Cause.LENGTH, message="cut", spend=spend())
-    back = give_back(ServerDown("down"), failed)
+    back = give_back(ServerDown("down"), failed, NOW)
     assert (back.cause, back.counts, back.spend) == (Cause.PAUSED, False, spend())
     lost = Failed(cause=Cause.TIMEOUT, message="late", may_be_billed=True)
-    assert give_back(ServerDown("down"), lost).may_be_billed
+    assert give_back(ServerDown("down"), lost, NOW).may_be_billed
 
 
 @pytest.mark.parametrize(
