@@ -220,7 +220,7 @@ def describe(
     case: Case, count: Count, halved_at: float | None, documents: Sequence[dict[str, Any]]
 ) -> str:
     least = find_least_seconds(case, count.admitted, halved_at)
-    done = documents[0]["images"]["done"]
+    done = max(one["images"]["done"] for one in documents)
     split = " + ".join(str(one["requests"]["sent"]) for one in documents)
     return (
         f"| {case.name} | {case.server} | {case.depth:g} s | {done:,} of {case.pictures:,} "

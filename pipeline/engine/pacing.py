@@ -18,6 +18,8 @@ from pipeline.limits.shares import Demand, apportion
 _log = logging.getLogger(__name__)
 
 _BEAT_SECONDS: Final = 0.5
+_SHARED_BEAT_SECONDS: Final = 0.25
+"""Where others are at work: what one no longer needs is lost until the others hear of it."""
 _MAKE_ROOM_SECONDS: Final = 0.7
 """What others get to notice us before we send the first request."""
 
@@ -39,9 +41,10 @@ class Pacing:
 
     async def keep(self) -> None:
         """Keep the shares true until cancelled."""
+        is_shared = False
         while self._gates:
-            await anyio.sleep(_BEAT_SECONDS)
-            await self._share()
+            await anyio.sleep(_SHARED_BEAT_SECONDS if is_shared else _BEAT_SECONDS)
+            is_shared = await self._share()
             self._tally.waits_for = describe_wait([*self._gates.values()])
 
     async def end(self) -> None:

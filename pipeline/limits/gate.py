@@ -17,7 +17,7 @@ from pipeline.limits.shares import Demand
 
 _BLIND = 4
 """Requests inside before the first answer: a wrong key shows itself before sixty are out."""
-_HUNGER_SECONDS = 1.0
+_HUNGER_SECONDS = 0.5
 _FIRST_HOLD_SECONDS = 1.0
 _LONGEST_HOLD_SECONDS = 60.0
 """The bounds of a hold whose length the server does not say."""
