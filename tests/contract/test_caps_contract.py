@@ -32,13 +32,6 @@ CAP = 10_000
 TOMORROW = (NOW // DAY_MS + 1) * DAY_MS
 
 
-@pytest.fixture(params=KINDS)
-async def database(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Database]:
-    async with open_database(request.param, tmp_path) as opened:
-        yield opened
-        assert await check_ledger(opened) == []
-
-
 @pytest.fixture
 async def desk(database: Database) -> AsyncIterator[Desk]:
     async with open_desk(database, caps=Caps(day_nanos=CAP)) as opened:

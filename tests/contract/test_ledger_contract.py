@@ -1,12 +1,11 @@
 """What every ledger database must do: catalogue, claim, settle, reuse, reclaim."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
 import pytest
-from databases import KINDS, open_database
+from databases import open_database
 from ledgers import (
     NOW,
     Desk,
@@ -27,23 +26,8 @@ from pipeline.ledger.opening import AlreadyAnswered, BeingAsked, Opened
 from pipeline.ledger.runs import ProfileVersion, RunState
 from pipeline.ledger.selection import Selection
 from pipeline.ledger.tables import attempts, jobs, runs
-from pipeline.ledger.upkeep import check_ledger
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=KINDS)
-async def database(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Database]:
-    async with open_database(request.param, tmp_path) as opened:
-        yield opened
-        assert await check_ledger(opened) == []
-
-
-@pytest.fixture
-async def desk(database: Database) -> AsyncIterator[Desk]:
-    async with open_desk(database) as opened:
-        yield opened
-        await opened.queue.release(now_ms=NOW)
 
 
 async def test_new_changed_and_unchanged_images_are_told_apart(desk: Desk) -> None:

@@ -1,12 +1,9 @@
 """Processes that share a key find each other in the ledger, on every database."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from databases import KINDS, open_database
 from ledgers import NOW
 from sqlalchemy import func, select
 
@@ -17,12 +14,6 @@ from pipeline.ledger.pacing import Pacers
 from pipeline.ledger.tables import pacers
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=KINDS)
-async def database(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Database]:
-    async with open_database(request.param, tmp_path) as opened:
-        yield opened
 
 
 async def test_each_sees_what_the_others_use_of_the_same_account(database: Database) -> None:

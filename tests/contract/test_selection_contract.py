@@ -1,45 +1,26 @@
 """Why images are asked about, and choosing among those that wait: the same on every database."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from databases import KINDS, open_database
 from ledgers import NOW, Desk, make_ref, make_refs, make_version, open_desk
 from sqlalchemy import select, update
 
 from pipeline.domain.jobs import ClaimedJob, JobState, Reason, ReviewState
 from pipeline.domain.outcomes import Cause, Deferred, Failed, Skipped
 from pipeline.ledger.catalogue import Finding, SeenImages
-from pipeline.ledger.database import Database
 from pipeline.ledger.jobs import count_wanted, put_back
 from pipeline.ledger.selection import EVERYTHING, Selection
 from pipeline.ledger.tables import jobs
-from pipeline.ledger.upkeep import check_ledger
 
 pytestmark = pytest.mark.anyio
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 TOO_LONG = Failed(cause=Cause.LENGTH, message="cut")
-
-
-@pytest.fixture(params=KINDS)
-async def database(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Database]:
-    async with open_database(request.param, tmp_path) as opened:
-        yield opened
-        assert await check_ledger(opened) == []
-
-
-@pytest.fixture
-async def desk(database: Database) -> AsyncIterator[Desk]:
-    async with open_desk(database) as opened:
-        yield opened
-        await opened.queue.release(now_ms=NOW)
 
 
 async def test_an_image_that_was_never_asked_about_is_new(desk: Desk) -> None:

@@ -1,14 +1,13 @@
 """What is spent is kept in sums with every attempt, once each, on every database."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from databases import KINDS, open_database
-from ledgers import NOW, WORST, Desk, make_ref, make_refs, make_tagged, open_desk
+from databases import open_database
+from ledgers import NOW, WORST, Desk, make_ref, make_refs, make_tagged
 from sqlalchemy import select, text
 
 from pipeline.domain.jobs import ClaimedJob
@@ -16,31 +15,15 @@ from pipeline.domain.outcomes import AT_ONCE, Cause, Deferred, Failed, Passed, R
 from pipeline.domain.usage import NanoDollars
 from pipeline.ledger import sums
 from pipeline.ledger.catalogue import SeenImages
-from pipeline.ledger.database import Database
 from pipeline.ledger.opening import AlreadyAnswered, Opened
 from pipeline.ledger.spends import DAY_MS
 from pipeline.ledger.sums import Share
 from pipeline.ledger.tables import attempts, jobs, spends
-from pipeline.ledger.upkeep import check_ledger
 
 pytestmark = pytest.mark.anyio
 
 LATER = datetime.fromtimestamp(NOW / 1000 + 60, UTC)
 SPEND = make_tagged().spend
-
-
-@pytest.fixture(params=KINDS)
-async def database(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Database]:
-    async with open_database(request.param, tmp_path) as opened:
-        yield opened
-        assert await check_ledger(opened) == []
-
-
-@pytest.fixture
-async def desk(database: Database) -> AsyncIterator[Desk]:
-    async with open_desk(database) as opened:
-        yield opened
-        await opened.queue.release(now_ms=NOW)
 
 
 async def claim_one(desk: Desk) -> ClaimedJob:
