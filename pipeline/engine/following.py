@@ -88,11 +88,11 @@ class Following:
     ) -> Step | None:
         match decision:
             case MoreRoom():
-                return replace(step, name="more_room", has_more_room=True)
+                return replace(step, name="more_room", has_more_room=True, delay_seconds=0.0)
             case RepairIt():
                 words = (error.response.text if error.response else None) or ""
                 repair = Repair(answer=words, complaint=str(error))
-                return replace(step, name="repair", repair=repair)
+                return replace(step, name="repair", repair=repair, delay_seconds=0.0)
             case AskNext(why=why):
                 now = self._clock.monotonic()
                 route = self._routes.find_next(step.route, why, now, picture.prepared)

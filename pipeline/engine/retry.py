@@ -101,9 +101,9 @@ Decision: TypeAlias = Wait | GiveUp | Repair | MoreRoom | AskNext
 def decide(error: AskError, attempt: Attempt, policy: RetryPolicy) -> Decision:
     """Say what follows a failed try.
 
-    First what mends it at once, then who else could answer, then patience. A server that is too
-    busy for the moment is only left for another when its own patience is at an end, except where
-    it says itself that it has no room.
+    First what mends it at once; then who else could answer, where waiting does not help or costs
+    more than asking elsewhere (``_AT_ONCE``); then patience; and at its end, who else could answer
+    for what may have passed.
     """
     if isinstance(error, AnswerCut) and policy.may_have_more_room and not attempt.had_more_room:
         return MoreRoom()
