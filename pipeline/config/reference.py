@@ -256,6 +256,8 @@ def _default(info: FieldInfo) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, Path):
+        return str(value)
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 

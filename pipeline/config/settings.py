@@ -95,6 +95,16 @@ class EndpointSettings(Section):
 FallbackCause = Literal["rate", "outage", "refusal", "invalid", "low_confidence", "no_capacity"]
 
 
+def _check_tier_of_requests(tier: ServiceTier) -> ServiceTier:
+    if tier is ServiceTier.BATCH:
+        message = "batch is no lane of single requests; use auto, default, flex or priority"
+        raise ValueError(message)
+    return tier
+
+
+RequestTier = Annotated[ServiceTier, AfterValidator(_check_tier_of_requests)]
+
+
 class FallbackSettings(Section):
     """Who is asked when the one before cannot or will not answer."""
 
@@ -104,7 +114,7 @@ class FallbackSettings(Section):
         None,
         description="Environment variable with the key; unset: the provider's on the same server, none on another.",
     )
-    service_tier: ServiceTier | None = Field(
+    service_tier: RequestTier | None = Field(
         None, description="Lane to ask for; unset: the provider's."
     )
     causes: tuple[FallbackCause, ...] = Field(
@@ -141,7 +151,8 @@ class ProviderSettings(Section):
         "OPENAI_PROJECT_ID", description="Environment variable with the project, if any."
     )
     service_tier: ServiceTier = Field(
-        ServiceTier.AUTO, description="Lane to ask for; `auto` sends none and takes the account's."
+        ServiceTier.AUTO,
+        description="Lane to ask for; `auto` sends none and takes the account's. `batch` packs many requests into one file, answered within a day at half price.",
     )
     flex_shortage: Literal["wait", "step_up"] = Field(
         "wait",
@@ -275,6 +286,43 @@ class LedgerSettings(Section):
     )
 
 
+class BatchSettings(Section):
+    """The lane at half price: `provider.service_tier: batch`, or `--mode batch`."""
+
+    folder: Path = Field(
+        Path("var/batches"),
+        description="Folder where a batch's file lies until the server has it; at most three at a time.",
+    )
+    max_mb: int = Field(
+        190, ge=1, le=200, description="Megabytes of one batch's file; OpenAI takes 200."
+    )
+    max_requests: int = Field(
+        50_000, ge=1, le=50_000, description="Requests in one batch; OpenAI takes 50,000."
+    )
+    max_enqueued_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Input tokens that may wait at the server in all batches together, per model; unset: as many as it takes, found out by its refusals.",
+    )
+    poll_s: float = Field(
+        60.0,
+        gt=0,
+        description="Most seconds between two looks at a batch; young ones are looked at sooner.",
+    )
+    wait: bool = Field(
+        default=True,
+        description="Stay until all batches have ended. Off (`--no-wait`): submit what the server takes, collect what is ready, leave; the same command goes on.",
+    )
+    finish_by: str | None = Field(
+        None,
+        description="Time (`06:00`, the next one to come, in local time; or `2026-11-22T06:00`) by which all should be done: what batches will not have answered by then is asked in the flex or the default lane, just in time.",
+    )
+    keep_files: bool = Field(
+        default=False,
+        description="Leave the uploaded files at the server (they expire by themselves) instead of deleting each when its batch has ended.",
+    )
+
+
 class ExportSettings(Section):
     """One file that is written at the end of `tag`."""
 
@@ -314,6 +362,7 @@ class Settings(Section):
     preprocess: PreprocessSettings = PreprocessSettings()
     provider: ProviderSettings = ProviderSettings()
     limits: LimitSettings = LimitSettings()
+    batch: BatchSettings = BatchSettings()
     ledger: LedgerSettings = LedgerSettings()
     exports: tuple[ExportSettings, ...] = Field(
         _DEFAULT_EXPORTS,

@@ -27,8 +27,11 @@ _ANSWERING_TIERS: dict[ServiceTier, tuple[str | None, ...]] = {
     ServiceTier.AUTO: (_STANDARD, _PRIORITY),
     ServiceTier.DEFAULT: (_STANDARD,),
     ServiceTier.FLEX: (ServiceTier.FLEX.value, _STANDARD),
+    ServiceTier.BATCH: (ServiceTier.BATCH.value,),
     ServiceTier.PRIORITY: (_PRIORITY, _STANDARD),
 }
+_SOLD_APART = (ServiceTier.FLEX, ServiceTier.BATCH)
+"""Lanes that a model without a price for them is not sold in."""
 
 
 class RunPricing:
@@ -91,7 +94,7 @@ class RunPricing:
 
     def _find_worst(self, bound: RequestBound) -> NanoDollars | None:
         spec, tier = self._spec, self._tier
-        if spec is None or (tier is ServiceTier.FLEX and not _sells(spec, tier)):
+        if spec is None or (tier in _SOLD_APART and not _sells(spec, tier)):
             return None
         return bound.find_worst_cost(spec, _ANSWERING_TIERS[tier])
 

@@ -17,6 +17,7 @@ PipelineError
 │   │   │   └── Overloaded        too many at once
 │   │   ├── AttemptTimeout
 │   │   ├── TransportError
+│   │   ├── LineExpired           its batch ended before its turn; not billed
 │   │   └── InvalidAnswer         billed; a second try often fits the schema
 │   │       ├── NoAnswer          no choice, or no words in it
 │   │       └── BrokenJson        no JSON object, or one that ends too soon
@@ -35,6 +36,8 @@ PipelineError
     ├── AnswersTurned             far more useless answers than the run had before
     ├── ServerDown                nobody answers any more
     ├── RateStuck                 refused for too long with nothing getting through
+    ├── BatchesUnderWay           the server still works on batches; nobody waits for them here
+    ├── BatchRefused              the server takes no batch, or not this kind of it
     └── BudgetExhausted
 
 Errors carry facts, not prose to match on. Every ``AskError`` names its ``Cause``.
@@ -166,6 +169,12 @@ class TransportError(TransientError):
     default_cause = Cause.CONNECTION
 
 
+class LineExpired(TransientError):
+    """A batch ended before this line's turn came: nothing was done, nothing is billed."""
+
+    default_cause = Cause.EXPIRED
+
+
 class InvalidAnswer(TransientError):
     default_cause = Cause.INVALID_ANSWER
 
@@ -247,6 +256,14 @@ class RateStuck(RunPaused):
     """The server has refused every request as too fast, for minutes."""
 
     blames = frozenset({Cause.RATE_LIMITED, Cause.NO_CAPACITY})
+
+
+class BatchesUnderWay(RunPaused):
+    """All that is left to do is at the server; whoever runs next picks up the answers."""
+
+
+class BatchRefused(RunPaused):
+    """The server refuses batches, or what all lines of one have in common."""
 
 
 class BudgetExhausted(RunPaused):

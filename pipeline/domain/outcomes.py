@@ -39,6 +39,7 @@ class Cause(StrEnum):
     SERVER_ERROR = "server_error"
     TIMEOUT = "timeout"
     CONNECTION = "connection"
+    EXPIRED = "expired"
     # the run
     LOST = "lost"
     INTERRUPTED = "interrupted"
@@ -70,6 +71,7 @@ CAUSE_HELP: dict[Cause, str] = {
     Cause.SERVER_ERROR: "the server failed max_attempts times; retry later",
     Cause.TIMEOUT: "no answer in time, max_attempts times (see provider.timeout_s); retry later",
     Cause.CONNECTION: "the connection failed max_attempts times; check base_url and the network",
+    Cause.EXPIRED: "its batch ended before its turn came; it is asked again",
     Cause.LOST: "the process died while the request was under way",
     Cause.INTERRUPTED: "the run was cancelled while the request was under way",
     Cause.PAUSED: "the run paused while the request was under way",

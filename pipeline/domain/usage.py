@@ -40,3 +40,22 @@ class TokenUsage:
             output=self.output + other.output,
             reasoning=self.reasoning + other.reasoning,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quote:
+    """What one request was expected to use and cost, on record from before it was sent."""
+
+    picture_tokens: int = 0
+    """Of ``input``, by the model's formula; 0 for a request in words alone."""
+    input: int = 0
+    cached: int = 0
+    output: int = 0
+    cost: NanoDollars | None = None
+    """None without a price."""
+    sent_bytes: int = 0
+    """Of the picture as it is sent."""
+    original_bytes: int = 0
+    """Of the file it was made of."""
+    original_tokens: int = 0
+    """What the picture would have cost in the size of its file, at the same detail."""

@@ -28,6 +28,8 @@ class ServiceTier(StrEnum):
     AUTO = "auto"
     DEFAULT = "default"
     FLEX = "flex"
+    BATCH = "batch"
+    """No lane of a single request: many go in one file (``domain.batches``)."""
     PRIORITY = "priority"
 
 

@@ -34,6 +34,7 @@ from pipeline.providers.request_frame import (
     NOTE_SLOT,
     RequestFrame,
     make_format,
+    name_tier,
     write_instructions,
     write_repair,
 )
@@ -123,7 +124,7 @@ def _make_options(
         name_output_limit(settings, host): question.max_output_tokens,
         "temperature": settings.temperature,
         "reasoning_effort": settings.reasoning_effort,
-        "service_tier": None if tier is ServiceTier.AUTO else tier.value,
+        "service_tier": name_tier(tier),
         "response_format": _nest_format(make_format(question, settings)),
         # Only these two keep answers, and strict servers (Gemini's) reject a key they do not know.
         "store": False if is_openai_host(host) or is_azure_host(host) else None,

@@ -32,6 +32,7 @@ from pipeline.providers.request_frame import (
     NOTE_SLOT,
     RequestFrame,
     make_format,
+    name_tier,
     write_instructions,
     write_repair,
 )
@@ -88,7 +89,7 @@ def _make_options(
         "max_output_tokens": max(question.max_output_tokens, LEAST_OUTPUT_TOKENS),
         "temperature": settings.temperature,
         "reasoning": {"effort": effort} if effort else None,
-        "service_tier": None if tier is ServiceTier.AUTO else tier.value,
+        "service_tier": name_tier(tier),
         "text": {"format": form} if form else None,
         "store": False,  # the API keeps answers unless told otherwise
         "stream": False,

@@ -9,7 +9,7 @@ from anyio import to_thread
 
 from pipeline.config.settings import ProviderSettings
 from pipeline.domain.images import PreparedImage
-from pipeline.domain.vision import Question, Repair
+from pipeline.domain.vision import Question, Repair, ServiceTier
 
 IMAGE_SLOT: Final = "data:<image>"
 """Stands for the picture's data URL in a document that becomes a frame."""
@@ -95,6 +95,11 @@ def write_instructions(question: Question, settings: ProviderSettings) -> str:
         f"{question.instructions}\n\nAnswer with one JSON object and nothing else. "
         f"It must fit this JSON Schema:\n{question.schema.decode()}"
     )
+
+
+def name_tier(tier: ServiceTier) -> str | None:
+    """The lane as a request names it; None where it names none: the account's, or a batch's."""
+    return None if tier in {ServiceTier.AUTO, ServiceTier.BATCH} else tier.value
 
 
 def write_repair(repair: Repair) -> str:
