@@ -64,3 +64,5 @@ class ClaimedJob:
     """Tries that have already been made and settled."""
     tried_since_ms: int | None = None
     """When the first try since it last became pending began; None before it."""
+    next_step: str | None = None
+    """What the next request is to be, where not just another try: ``more_room``."""

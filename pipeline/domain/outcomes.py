@@ -138,6 +138,8 @@ class Deferred:
     """False when the image is not to blame (a paused run, the rate): its tries are not used up."""
     may_be_billed: bool = False
     """The request went out, its answer was lost: nobody here knows what it cost."""
+    next_step: str | None = None
+    """What the next request is to be, where not just another try: ``more_room``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import NewType, Self
+from typing import Final, NewType, Self
 
 NanoDollars = NewType("NanoDollars", int)
 
@@ -59,3 +59,6 @@ class Quote:
     """Of the file it was made of."""
     original_tokens: int = 0
     """What the picture would have cost in the size of its file, at the same detail."""
+
+
+NO_QUOTE: Final = Quote()

@@ -64,6 +64,7 @@ AS_NEW: Mapping[str, Any] = {
     "attempts": 0,
     "not_before": 0,
     "tried_since": None,
+    "next_step": None,
 }
 """What a job is like before anything was tried. Why it had no answer stays on record until it
 has one: that is a ground to choose it by."""

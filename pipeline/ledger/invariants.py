@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from pipeline.domain.batches import BatchState
 from pipeline.domain.jobs import JobState, Reason, ReviewState
 
 RESTORE: Final = (
@@ -11,6 +12,11 @@ RESTORE: Final = (
     "please report it"
 )
 _TAKES_OVER: Final = "`tagpipe tag` takes them over"
+
+
+_IN_BATCH: Final = (
+    "SELECT 1 FROM attempts WHERE attempts.state = 'open' AND attempts.batch_id IS NOT NULL"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +78,9 @@ _JOBS: Final = (
         joins="LEFT JOIN runs ON runs.id = jobs.run_id",
     ),
     _of_jobs(
-        "the owner of every leased job is still open",
-        "jobs.state = 'leased' AND runs.ended_at IS NOT NULL",
+        "the owner of every leased job that is in no batch is still open",
+        "jobs.state = 'leased' AND runs.ended_at IS NOT NULL "
+        f"AND NOT EXISTS ({_IN_BATCH} AND attempts.job_id = jobs.id)",
         joins="JOIN runs ON runs.id = jobs.run_id",
         advice=_TAKES_OVER,
     ),
@@ -148,10 +155,16 @@ _ATTEMPTS: Final = (
         joins="LEFT JOIN runs ON runs.id = attempts.run_id",
     ),
     _of_attempts(
-        "the run of every open attempt is still open",
-        "attempts.state = 'open' AND runs.ended_at IS NOT NULL",
+        "the run of every open attempt that is in no batch is still open",
+        "attempts.state = 'open' AND attempts.batch_id IS NULL AND runs.ended_at IS NOT NULL",
         joins="JOIN runs ON runs.id = attempts.run_id",
         advice="`tagpipe tag` counts them as lost and asks again",
+    ),
+    _of_attempts(
+        "every open attempt of a batch belongs to one that is not over",
+        "attempts.state = 'open' AND attempts.batch_id IS NOT NULL "
+        "AND (batches.id IS NULL OR batches.ended_at IS NOT NULL)",
+        joins="LEFT JOIN batches ON batches.id = attempts.batch_id",
     ),
     _of_attempts(
         "no open attempt has ended or has a price",
@@ -172,6 +185,29 @@ _ATTEMPTS: Final = (
     ),
 )
 
+_BATCHES: Final = (
+    Rule(
+        text="every batch is in one known state",
+        table="batches",
+        row="batches.id",
+        broken=f"FROM batches WHERE state NOT IN ({_quote(BatchState)})",
+    ),
+    Rule(
+        text="a batch is over when it is harvested or discarded",
+        table="batches",
+        row="batches.id",
+        broken=(
+            "FROM batches WHERE (state IN ('harvested', 'discarded')) <> (ended_at IS NOT NULL)"
+        ),
+    ),
+    Rule(
+        text="every batch that was submitted has its name at the server",
+        table="batches",
+        row="batches.id",
+        broken="FROM batches WHERE state IN ('submitted', 'harvested') AND remote_id IS NULL",
+    ),
+)
+
 _RESULTS: Final = (
     _of_results(
         "every answer comes from a settled attempt",
@@ -189,6 +225,15 @@ _SUMMED: Final = (
 )  # fmt: skip
 _NO_PRICE: Final = "cost_nanos IS NULL AND model_answered IS NOT NULL"
 _IS_GUESS: Final = f"(({_NO_PRICE}) OR usage_is_estimated)"
+_SENT: Final = ("sent_bytes", "original_bytes", "original_tokens")
+_COUNTED: Final = "picture_tokens > 0 AND model_answered IS NOT NULL AND NOT usage_is_estimated"
+_MOMENTS: Final = {
+    "pictures": "1",
+    "picture_tokens": "picture_tokens",
+    "picture_squares": "picture_tokens * picture_tokens",
+    "picture_inputs": "input_tokens",
+    "picture_products": "picture_tokens * input_tokens",
+}
 # What is summed in spends, with what it is in a settled attempt.
 _SPENT: Final = {
     "requests": "1",
@@ -198,6 +243,9 @@ _SPENT: Final = {
     "assumed_nanos": f"CASE WHEN {_IS_GUESS} AND reserved_nanos > coalesce(cost_nanos, 0) "
     "THEN reserved_nanos - coalesce(cost_nanos, 0) ELSE 0 END",
     **{name: name for name in _SUMMED},
+    "quoted_nanos": "coalesce(quoted_nanos, 0)",
+    **{name: f"CASE WHEN model_answered IS NULL THEN 0 ELSE {name} END" for name in _SENT},
+    **{name: f"CASE WHEN {_COUNTED} THEN {what} ELSE 0 END" for name, what in _MOMENTS.items()},
 }
 
 _SPENDS: Final = (
@@ -216,4 +264,4 @@ _SPENDS: Final = (
     ),
 )
 
-RULES: Final = (*_JOBS, *_ATTEMPTS, *_RESULTS, *_SPENDS)
+RULES: Final = (*_JOBS, *_ATTEMPTS, *_BATCHES, *_RESULTS, *_SPENDS)

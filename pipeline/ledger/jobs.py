@@ -29,6 +29,7 @@ from pipeline.ledger.prepared import Lookup
 from pipeline.ledger.processes import is_dead
 from pipeline.ledger.selection import EVERYTHING, Selection, lies_in, meets, waits_for
 from pipeline.ledger.tables import (
+    attempt_is_in_batch,
     attempt_is_open,
     attempts,
     images,
@@ -103,7 +104,7 @@ class JobQueue:
         holding = (
             select(jobs.c.run_id)
             .where(job_is_leased)
-            .union(select(attempts.c.run_id).where(attempt_is_open))
+            .union(select(attempts.c.run_id).where(attempt_is_open, ~attempt_is_in_batch))
         )
         query = select(*columns).where(
             runs.c.id != self._run, or_(runs.c.ended_at.is_(None), runs.c.id.in_(holding))
@@ -230,6 +231,23 @@ class JobQueue:
             selection=self._selection,
         )
 
+    def look_again(self) -> None:
+        """Some may have come to wait behind where the claims are: begin from the start."""
+        self._walk = Walk()
+
+    @patient
+    async def hurry_copies(self) -> int:
+        """End the waits for somebody else's answer about the same picture; return how many."""
+        async with self._database.write() as connection:
+            done = await connection.execute(
+                update(jobs)
+                .where(job_is_pending, jobs.c.not_before > 0, jobs.c.cause == Cause.ASKED_ELSEWHERE)
+                .values(not_before=0)
+            )
+        if done.rowcount:
+            self._walk = Walk()
+        return done.rowcount
+
     async def _read_rows(self, query: Select[Any]) -> Sequence[Any]:
         async with self._database.read() as connection:
             found: Sequence[Any] = (await connection.execute(query)).all()
@@ -274,7 +292,12 @@ class JobQueue:
             .where(jobs.c.id.in_(select(chosen.c.id)))
             .values(state=JobState.LEASED, run_id=self._run)
             .returning(
-                jobs.c.id, jobs.c.image_id, jobs.c.attempts, jobs.c.not_before, jobs.c.tried_since
+                jobs.c.id,
+                jobs.c.image_id,
+                jobs.c.attempts,
+                jobs.c.not_before,
+                jobs.c.tried_since,
+                jobs.c.next_step,
             )
         )
         return sorted(connection.execute(lease), key=itemgetter(3, 0))
@@ -292,7 +315,7 @@ def _read_claimed(connection: Connection, rows: Sequence[Any]) -> list[ClaimedJo
     found = _READ_IMAGES.run(connection, [row.image_id for row in rows])
     images_by_id = {id_: (uri, size, version) for id_, uri, size, version in found}
     claimed = []
-    for id_, image_id, attempts_so_far, _, tried_since in rows:
+    for id_, image_id, attempts_so_far, _, tried_since, next_step in rows:
         uri, size, version = images_by_id[image_id]
         claimed.append(
             ClaimedJob(
@@ -301,6 +324,7 @@ def _read_claimed(connection: Connection, rows: Sequence[Any]) -> list[ClaimedJo
                 image=ImageRef(uri=uri, size=size, version=version),
                 attempts=attempts_so_far,
                 tried_since_ms=tried_since,
+                next_step=next_step,
             )
         )
     return claimed
@@ -314,15 +338,22 @@ _READ_IMAGES = Lookup(
 
 
 async def _give_back(connection: AsyncConnection, dead: Sequence[int], now_ms: int) -> int:
-    """Leased jobs become pending; requests whose end nobody recorded are lost."""
+    """Leased jobs become pending; requests whose end nobody recorded are lost.
+
+    What is in a batch stays there: the server answers it whoever waits, and who runs next takes
+    the batch over (``ledger.batches``).
+    """
     await connection.execute(
         update(attempts)
-        .where(attempts.c.run_id.in_(dead), attempt_is_open)
+        .where(attempts.c.run_id.in_(dead), attempt_is_open, ~attempt_is_in_batch)
         .values(state="lost", cause=Cause.LOST, settled_at=now_ms)
+    )
+    in_batches = select(attempts.c.job_id).where(
+        attempts.c.run_id.in_(dead), attempt_is_open, attempt_is_in_batch
     )
     done = await connection.execute(
         update(jobs)
-        .where(job_is_leased, jobs.c.run_id.in_(dead))
+        .where(job_is_leased, jobs.c.run_id.in_(dead), jobs.c.id.not_in(in_batches))
         .values(state=JobState.PENDING, run_id=None)
     )
     return done.rowcount

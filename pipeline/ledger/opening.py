@@ -7,8 +7,11 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, select
 
+from pipeline.domain.batches import BatchId
 from pipeline.domain.jobs import AttemptId, ClaimedJob, ResultId, ReviewState, RunId
+from pipeline.domain.usage import NO_QUOTE, Quote
 from pipeline.ledger.caps import Caps, CapStanding, OverCap, Purse
+from pipeline.ledger.facts import Facts, write_facts
 from pipeline.ledger.prepared import Insertion, Lookup
 from pipeline.ledger.tables import attempt_is_open, attempts, results
 
@@ -24,6 +27,9 @@ class Terms:
     """``ask``, ``repair``, ``more_room`` or ``fallback``."""
     reserved_nanos: int
     """The most it can cost."""
+    quote: Quote = NO_QUOTE
+    batch_id: BatchId | None = None
+    """The batch whose line it is; None for a request of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +68,7 @@ class Opening:
     request_key: bytes
     now_ms: int
     terms: Terms
+    facts: Facts | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +98,10 @@ class Opener:
         # of those whose question somebody else has open, there is none on record
         opened = {row.id for row in _FIND_OPENED.run(connection, [row["id"] for row in rows])}
         asked = {row["id"]: BeingAsked() for row in rows if row["id"] not in opened}
+        write_facts(
+            connection,
+            [(o.job.image_id, o.facts) for o in unanswered if o.facts and o.attempt_id in opened],
+        )
         return {**refused, **over, **asked}, standings
 
     def _pay(
@@ -118,7 +129,7 @@ class Opener:
         return over, purse.describe(openings[-1].now_ms)
 
     def _row_of(self, opening: Opening) -> dict[str, Any]:
-        terms = opening.terms
+        terms, quote = opening.terms, opening.terms.quote
         return {
             "id": opening.attempt_id,
             "job_id": opening.job.id,
@@ -132,6 +143,15 @@ class Opener:
             "step": terms.step,
             "reserved_nanos": terms.reserved_nanos,
             "opened_at": opening.now_ms,
+            "batch_id": terms.batch_id,
+            "picture_tokens": quote.picture_tokens,
+            "quoted_input": quote.input,
+            "quoted_cached": quote.cached,
+            "quoted_output": quote.output,
+            "quoted_nanos": quote.cost,
+            "sent_bytes": quote.sent_bytes,
+            "original_bytes": quote.original_bytes,
+            "original_tokens": quote.original_tokens,
         }
 
 
@@ -150,7 +170,9 @@ _OPEN_ATTEMPTS = Insertion(
     attempts,
     (
         "id", "job_id", "run_id", "request_key", "state", "provider", "endpoint", "model_asked",
-        "tier_asked", "step", "reserved_nanos", "opened_at",
+        "tier_asked", "step", "reserved_nanos", "opened_at", "batch_id", "picture_tokens",
+        "quoted_input", "quoted_cached", "quoted_output", "quoted_nanos", "sent_bytes",
+        "original_bytes", "original_tokens",
     ),
 )  # fmt: skip
 _FIND_OPENED = Lookup(lambda among: select(attempts.c.id).where(among(attempts.c.id)))

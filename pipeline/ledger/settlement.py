@@ -34,9 +34,10 @@ from pipeline.domain.outcomes import (
     Spend,
     Tagged,
 )
+from pipeline.ledger.facts import Facts, write_facts
 from pipeline.ledger.prepared import Change, Insertion, Lookup
 from pipeline.ledger.spends import add_spends
-from pipeline.ledger.tables import attempt_is_unsettled, attempts, images, is_decided, jobs, results
+from pipeline.ledger.tables import attempt_is_unsettled, attempts, is_decided, jobs, results
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,8 @@ class Settlement:
     request_key: bytes | None = None
     tags: tuple[str, ...] = ()
     review: ReviewState = ReviewState.NONE
+    version_id: int | None = None
+    """Of the profile it was asked under, where that is not the run's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +86,10 @@ def write_settlements(
     _SETTLE_ATTEMPTS.run(connection, [_attempt_values(s) for s in paid])
     rows = sorted((_result_row(s, origin) for s in answered), key=itemgetter("request_key"))
     _ADD_RESULTS.run(connection, rows)
-    _SETTLE_IMAGES.run(connection, [_image_values(s) for s in kept if s.sha256 is not None])
+    write_facts(
+        connection,
+        [(s.job.image_id, Facts(sha256=s.sha256, info=s.info)) for s in kept if s.sha256],
+    )
     keys = [s.request_key for s in answered if s.job.id in held]
     answers = {bytes(key): id_ for key, id_ in _FIND_RESULTS.run(connection, keys)}
     reused = [s.outcome.result_id for s in kept if isinstance(s.outcome, Reused)]
@@ -117,7 +123,9 @@ _LOCK_UNSETTLED = Lookup(
         select(
             attempts.c.id, attempts.c.state, attempts.c.cause, attempts.c.opened_at,
             attempts.c.run_id, attempts.c.endpoint, attempts.c.model_asked,
-            attempts.c.tier_asked, attempts.c.reserved_nanos,
+            attempts.c.tier_asked, attempts.c.reserved_nanos, attempts.c.quoted_nanos,
+            attempts.c.picture_tokens, attempts.c.sent_bytes, attempts.c.original_bytes,
+            attempts.c.original_tokens,
         )
         .where(among(attempts.c.id), attempt_is_unsettled)
         .order_by(attempts.c.id)
@@ -149,7 +157,7 @@ def _result_row(settlement: Settlement, origin: Origin) -> dict[str, Any]:
     return {
         "id": settlement.attempt_id,
         "request_key": settlement.request_key,
-        "version_id": origin.version_id,
+        "version_id": settlement.version_id or origin.version_id,
         "provider": origin.provider,
         "model": outcome.spend.model,
         "answer": orjson.dumps(outcome.answer).decode(),
@@ -176,19 +184,6 @@ _SETTLE_ATTEMPTS = Change(lambda _: (
         },
     )
 ))  # fmt: skip
-
-_SETTLE_IMAGES = Change(
-    lambda _: (
-        update(images)
-        .where(images.c.id == bindparam("image_id"))
-        .values(
-            sha256=bindparam("new_sha256"),
-            format=func.coalesce(bindparam("new_format"), images.c.format),
-            width=func.coalesce(bindparam("new_width"), images.c.width),
-            height=func.coalesce(bindparam("new_height"), images.c.height),
-        )
-    )
-)
 
 _MORE_SPEND = {
     "input_tokens": jobs.c.input_tokens + bindparam("more_input"),
@@ -235,6 +230,7 @@ _SETTLE_JOBS = Change(
             tried_since=case(
                 (_IS_PUT_OFF, func.coalesce(jobs.c.tried_since, _TRIED_AT)), else_=null()
             ),
+            next_step=bindparam("new_next_step"),
         )
     )
 )
@@ -287,17 +283,6 @@ def _attempt_values(settlement: Settlement) -> dict[str, Any]:
     }
 
 
-def _image_values(settlement: Settlement) -> dict[str, Any]:
-    info = settlement.info
-    return {
-        "image_id": settlement.job.image_id,
-        "new_sha256": settlement.sha256,
-        "new_format": info.format.value if info else None,
-        "new_width": info.width if info else None,
-        "new_height": info.height if info else None,
-    }
-
-
 def _spend_values(settlement: Settlement) -> dict[str, Any]:
     spend = _spend_of(settlement.outcome)
     usage = spend.usage if spend else None
@@ -333,6 +318,7 @@ def _job_values(
         "is_put_off": is_put_off,
         "new_settled_at": None if is_put_off else settlement.settled_at_ms,
         "tried_at": _tell_try(settlement),
+        "new_next_step": outcome.next_step if isinstance(outcome, Deferred) else None,
     }
 
 

@@ -22,6 +22,7 @@ from pipeline.ledger.caps import NO_CAPS, Caps, CapStanding, wait_for_turn
 from pipeline.ledger.catalogue import Assignment
 from pipeline.ledger.clerk import Clerk
 from pipeline.ledger.database import Database
+from pipeline.ledger.facts import Facts
 from pipeline.ledger.opening import (
     Admission,
     AlreadyAnswered,
@@ -90,9 +91,17 @@ class Settler:
         return self._standings
 
     async def open_attempt(
-        self, job: ClaimedJob, request_key: bytes, now_ms: int, terms: Terms
+        self,
+        job: ClaimedJob,
+        request_key: bytes,
+        now_ms: int,
+        terms: Terms,
+        *,
+        facts: Facts | None = None,
     ) -> Admission:
         """Put an attempt on record, unless the answer is there, is asked for, or is too dear.
+
+        With the ``facts`` of its file, where it will not be settled soon.
 
         Raises:
             EnvironmentFault: it is not on record: nothing may be sent.
@@ -105,6 +114,7 @@ class Settler:
                 request_key=request_key,
                 now_ms=now_ms,
                 terms=terms,
+                facts=facts,
             )
         )
         assert not isinstance(answer, bool)  # noqa: S101  narrows the clerk's two answers

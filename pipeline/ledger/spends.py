@@ -23,15 +23,17 @@ _AMOUNTS: Final = (
     "requests", "answers", "unpriced",
     "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
     "cost_nanos", "saved_nanos", "assumed_nanos",
+    "quoted_nanos", "sent_bytes", "original_bytes", "original_tokens",
+    "pictures", "picture_tokens", "picture_squares", "picture_inputs", "picture_products",
 )  # fmt: skip
-_ONE_REQUEST: Final = (1,) + (0,) * (len(_AMOUNTS) - 1)
+_NO_PICTURE: Final = (0, 0, 0, 0, 0)
 
 
 def add_spends(connection: Connection, settled: Iterable[Settled]) -> None:
     """Book attempts that this very transaction settles; each must be booked once.
 
     The rows are those of ``settlement``: ``opened_at``, ``run_id``, ``endpoint``,
-    ``model_asked``, ``tier_asked`` and ``reserved_nanos``.
+    ``model_asked``, ``tier_asked``, ``reserved_nanos`` and what was quoted.
     """
     _ADD_SPENDS.run(connection, sum_spends(settled))
 
@@ -65,8 +67,9 @@ def _key_of(row: Any, spend: Spend | None) -> tuple[Any, ...]:
 
 def _amounts_of(row: Any, spend: Spend | None) -> tuple[int, ...]:
     """In the order of ``_AMOUNTS``."""
+    quoted = row.quoted_nanos or 0
     if spend is None:
-        return _ONE_REQUEST
+        return (1, *(0,) * 10, quoted, 0, 0, 0, *_NO_PICTURE)
     is_unpriced, usage = spend.cost is None, spend.usage
     # for the caps, what nobody knows counts at its worst
     is_guess = is_unpriced or spend.usage_is_estimated
@@ -75,7 +78,17 @@ def _amounts_of(row: Any, spend: Spend | None) -> tuple[int, ...]:
         1, 1, int(is_unpriced),
         usage.input, usage.cached, usage.cache_write, usage.output, usage.reasoning,
         spend.cost or 0, spend.saved, assumed,
+        quoted, row.sent_bytes, row.original_bytes, row.original_tokens,
+        *_moments_of(row.picture_tokens, spend),
     )  # fmt: skip
+
+
+def _moments_of(picture_tokens: int, spend: Spend) -> tuple[int, ...]:
+    """How many, and the sums of x, x², y and xy: x by the formula, y as the server counted."""
+    if not picture_tokens or spend.usage_is_estimated:
+        return _NO_PICTURE
+    x, y = picture_tokens, spend.usage.input
+    return 1, x, x * x, y, x * y
 
 
 _ADD_SPENDS = Change(

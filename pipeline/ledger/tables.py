@@ -147,6 +147,8 @@ jobs = Table(
     Column("settled_at", _Instant),
     # when the first try since it last became pending was made
     Column("tried_since", _Instant),
+    # what the next request for it is to be, where not just another try: more_room
+    Column("next_step", Text),
     UniqueConstraint("image_id", "profile_id"),
 )
 # Literals, not bound parameters: SQLite matches a partial index only against a literal.
@@ -178,6 +180,45 @@ Index(
     postgresql_where=job_is_leased,
 )
 
+batches = Table(
+    "batches",
+    metadata,
+    _id(),
+    # in the name of its file and in its metadata at the server: how it is found again
+    Column("token", Text, nullable=False, unique=True),
+    # who looks after it; a run that ends or dies leaves it to the next
+    Column("run_id", _Id, ForeignKey("runs.id"), nullable=False),
+    Column("version_id", _Id, ForeignKey("profile_versions.id"), nullable=False),
+    Column("account", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("file", Text, nullable=False),
+    Column("sha256", LargeBinary),
+    Column("lines", BigInteger, nullable=False, server_default="0"),
+    Column("bytes", BigInteger, nullable=False, server_default="0"),
+    Column("tokens", BigInteger, nullable=False, server_default="0"),
+    Column("input_file", Text),
+    Column("remote_id", Text),
+    Column("remote_state", Text),
+    # of its lines, as the server counts while it works
+    Column("completed", BigInteger, nullable=False, server_default="0"),
+    Column("failed", BigInteger, nullable=False, server_default="0"),
+    Column("not_before", _Instant, nullable=False, server_default="0"),
+    Column("opened_at", _Instant, nullable=False),
+    Column("submitted_at", _Instant),
+    Column("ended_at", _Instant),
+    Column("message", Text),
+)
+batch_is_live = batches.c.ended_at.is_(None)
+Index(
+    "ix_batches_live",
+    batches.c.account,
+    sqlite_where=batch_is_live,
+    postgresql_where=batch_is_live,
+)
+
 attempts = Table(
     "attempts",
     metadata,
@@ -195,6 +236,17 @@ attempts = Table(
     Column("step", Text, nullable=False, server_default="ask"),
     # the most it can cost; what is lost may have been billed at up to that
     Column("reserved_nanos", BigInteger, nullable=False, server_default="0"),
+    # the batch it goes in; None for a request of its own
+    Column("batch_id", _Id),
+    # what was expected (``domain.usage.Quote``)
+    Column("picture_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("quoted_input", BigInteger, nullable=False, server_default="0"),
+    Column("quoted_cached", BigInteger, nullable=False, server_default="0"),
+    Column("quoted_output", BigInteger, nullable=False, server_default="0"),
+    Column("quoted_nanos", BigInteger),
+    Column("sent_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("original_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("original_tokens", BigInteger, nullable=False, server_default="0"),
     Column("model_answered", Text),
     Column("service_tier", Text),
     Column("cause", Text),
@@ -213,6 +265,7 @@ attempts = Table(
 attempt_is_open = attempts.c.state == literal_column("'open'")
 attempt_is_unsettled = attempts.c.state != literal_column("'settled'")
 attempt_is_follow_up = attempts.c.step != literal_column("'ask'")
+attempt_is_in_batch = attempts.c.batch_id.is_not(None)
 
 # One open request per question and picture, over all processes that share the ledger.
 Index(
@@ -225,6 +278,12 @@ Index(
 Index(
     "ix_attempts_open_run",
     attempts.c.run_id,
+    sqlite_where=attempt_is_open,
+    postgresql_where=attempt_is_open,
+)
+Index(
+    "ix_attempts_open_batch",
+    attempts.c.batch_id,
     sqlite_where=attempt_is_open,
     postgresql_where=attempt_is_open,
 )
@@ -269,6 +328,19 @@ spends = Table(
     Column("saved_nanos", BigInteger, nullable=False),
     # the most that answers without a price can have cost: for the caps
     Column("assumed_nanos", BigInteger, nullable=False),
+    # what the requests were expected to cost; 0 for those without a price
+    Column("quoted_nanos", BigInteger, nullable=False, server_default="0"),
+    # of answered requests
+    Column("sent_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("original_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("original_tokens", BigInteger, nullable=False, server_default="0"),
+    # of answers about a picture whose tokens the server counted: enough for a regression of
+    # the input that was billed on what the formula said of the picture
+    Column("pictures", BigInteger, nullable=False, server_default="0"),
+    Column("picture_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("picture_squares", BigInteger, nullable=False, server_default="0"),
+    Column("picture_inputs", BigInteger, nullable=False, server_default="0"),
+    Column("picture_products", BigInteger, nullable=False, server_default="0"),
 )
 
 # Processes at work and what they use of each key's rate, so that they share it.

@@ -22,6 +22,10 @@ pytestmark = pytest.mark.anyio
 ENDED = "(SELECT id FROM runs WHERE ended_at IS NOT NULL)"
 OTHER = "(SELECT max(id) FROM profile_versions)"
 # What breaks each rule, and no other; some rules in several ways.
+BATCH = (
+    "INSERT INTO batches (id, token, run_id, version_id, account, endpoint, path, model, file, "
+    "opened_at, state, remote_id, ended_at) VALUES (1, 't', 1, 1, 'a', 'e', 'p', 'm', 'f', 1,"
+)
 BREAKS = (
     ("every job is in one known state", "UPDATE jobs SET state = 'asleep' WHERE state = 'pending'"),
     ("every job's reason is known", "UPDATE jobs SET reason = 'whim' WHERE state = 'pending'"),
@@ -32,7 +36,7 @@ BREAKS = (
         "UPDATE jobs SET run_id = 999 WHERE state = 'leased'",
     ),
     (
-        "the owner of every leased job is still open",
+        "the owner of every leased job that is in no batch is still open",
         f"UPDATE jobs SET run_id = {ENDED} WHERE state = 'leased'",
     ),
     (
@@ -94,6 +98,15 @@ BREAKS = (
             "saved_nanos",
             "input_tokens",
             "reasoning_tokens",
+            "quoted_nanos",
+            "sent_bytes",
+            "original_bytes",
+            "original_tokens",
+            "pictures",
+            "picture_tokens",
+            "picture_squares",
+            "picture_inputs",
+            "picture_products",
         )
     ),
     (
@@ -103,8 +116,24 @@ BREAKS = (
     ("every attempt belongs to a job", "UPDATE attempts SET job_id = 999 WHERE state = 'lost'"),
     ("every attempt belongs to a run", "UPDATE attempts SET run_id = 999 WHERE state = 'lost'"),
     (
-        "the run of every open attempt is still open",
+        "the run of every open attempt that is in no batch is still open",
         f"UPDATE attempts SET run_id = {ENDED} WHERE state = 'open'",
+    ),
+    (
+        "every open attempt of a batch belongs to one that is not over",
+        "UPDATE attempts SET batch_id = 999 WHERE state = 'open'",
+    ),
+    (
+        "every batch is in one known state",
+        f"{BATCH} 'lost', NULL, NULL)",
+    ),
+    (
+        "a batch is over when it is harvested or discarded",
+        f"{BATCH} 'packed', NULL, 5)",
+    ),
+    (
+        "every batch that was submitted has its name at the server",
+        f"{BATCH} 'submitted', NULL, NULL)",
     ),
     (
         "no open attempt has ended or has a price",
@@ -211,7 +240,9 @@ async def test_what_tag_mends_is_told_from_what_only_a_backup_does(worked: Datab
     await damage(worked, f"UPDATE jobs SET run_id = {ENDED} WHERE state = 'leased'")
     await damage(worked, "UPDATE jobs SET result_id = NULL WHERE state = 'done'")
     advice = {broken.rule: broken.advice for broken in await check_ledger(worked)}
-    assert "tagpipe tag" in advice["the owner of every leased job is still open"]
+    assert (
+        "tagpipe tag" in advice["the owner of every leased job that is in no batch is still open"]
+    )
     assert "restore a backup" in advice["every job done has an answer"]
 
 

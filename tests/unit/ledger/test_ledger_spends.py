@@ -21,6 +21,11 @@ class Row:
     model_asked: str = "sim-1"
     tier_asked: str | None = None
     reserved_nanos: int = 70
+    quoted_nanos: int | None = 60
+    picture_tokens: int = 90
+    sent_bytes: int = 3
+    original_bytes: int = 9
+    original_tokens: int = 95
 
 
 USAGE = TokenUsage(input=100, cached=20, cache_write=5, output=10, reasoning=3)
@@ -39,12 +44,25 @@ def test_each_amount_has_its_place() -> None:
         "model_answered": "sim-1", "tier_answered": "", "requests": 1, "answers": 1, "unpriced": 0,
         "input_tokens": 100, "cached_tokens": 20, "cache_write_tokens": 5, "output_tokens": 10,
         "reasoning_tokens": 3, "cost_nanos": 50, "saved_nanos": -4, "assumed_nanos": 0,
+        "quoted_nanos": 60, "sent_bytes": 3, "original_bytes": 9, "original_tokens": 95,
+        "pictures": 1, "picture_tokens": 90, "picture_squares": 8100, "picture_inputs": 100,
+        "picture_products": 9000,
     }  # fmt: skip
 
 
 def test_an_answer_without_a_price_is_assumed_to_cost_the_most() -> None:
     [row] = sum_spends([(Row(), replace(SPEND, cost=None))])
     assert (row["unpriced"], row["cost_nanos"], row["assumed_nanos"]) == (1, 0, 70)
+
+
+def test_what_nobody_counted_says_nothing_about_the_formula() -> None:
+    for row, spend in (
+        (Row(), replace(SPEND, usage_is_estimated=True)),
+        (Row(picture_tokens=0), SPEND),
+        (Row(), None),
+    ):
+        [summed] = sum_spends([(row, spend)])
+        assert not any(amount for name, amount in summed.items() if name.startswith("picture"))
 
 
 def test_a_request_without_an_answer_is_counted_and_costs_nothing() -> None:

@@ -1,0 +1,382 @@
+"""Batches on record: each step before it is taken or once it is done, so that none is lost."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import CursorResult, Select, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pipeline.domain.batches import BatchId, BatchReport, BatchState
+from pipeline.domain.images import ImageId, ImageRef
+from pipeline.domain.jobs import AttemptId, ClaimedJob, JobId, JobState, RunId
+from pipeline.ledger.database import Database
+from pipeline.ledger.dialects import among
+from pipeline.ledger.patience import patient
+from pipeline.ledger.processes import is_dead
+from pipeline.ledger.tables import (
+    attempt_is_open,
+    attempts,
+    batch_is_live,
+    batches,
+    images,
+    job_is_leased,
+    jobs,
+    profile_versions,
+    runs,
+)
+
+_TOKEN_BYTES: Final = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One batch as it stands on record."""
+
+    id: BatchId
+    token: str
+    """In the name of its file and in its metadata at the server."""
+    run_id: RunId
+    version_id: int
+    account: str
+    endpoint: str
+    """The server, as users may see it."""
+    path: str
+    model: str
+    state: BatchState
+    file: Path
+    sha256: bytes | None
+    lines: int
+    bytes: int
+    tokens: int
+    """Of input, as expected: what it takes of the quota for what waits at the server."""
+    input_file: str | None
+    remote_id: str | None
+    remote_state: str | None
+    completed: int
+    failed: int
+    not_before_ms: int
+    opened_at_ms: int
+    submitted_at_ms: int | None
+    message: str | None
+
+    @property
+    def unanswered(self) -> int:
+        return self.lines - self.completed - self.failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchPlace:
+    """Where the lines of a batch go, and what they ask."""
+
+    version_id: int
+    account: str
+    endpoint: str
+    path: str
+    model: str
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealed:
+    """A batch's file, once it is whole."""
+
+    sha256: bytes
+    lines: int
+    bytes: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenLine:
+    """A line whose answer is not settled yet."""
+
+    attempt_id: AttemptId
+    job: ClaimedJob
+    request_key: bytes
+    step: str
+    reserved_nanos: int
+    quoted_input: int
+    quoted_output: int
+    quoted_nanos: int | None
+    picture_tokens: int
+
+
+class BatchBook:
+    """The batches of one run, and those it takes over from runs that are over."""
+
+    def __init__(self, database: Database, run: RunId) -> None:
+        self._database = database
+        self._run = run
+
+    @patient
+    async def open(self, place: BatchPlace, *, now_ms: int) -> Batch:
+        """Begin a batch: its lines may be opened as attempts, and written."""
+        token = secrets.token_hex(_TOKEN_BYTES)
+        async with self._database.write() as connection:
+            made = await connection.execute(
+                insert(batches)
+                .values(
+                    token=token,
+                    run_id=self._run,
+                    version_id=place.version_id,
+                    account=place.account,
+                    endpoint=place.endpoint,
+                    path=place.path,
+                    model=place.model,
+                    state=BatchState.PACKING,
+                    file=str((place.folder / f"tagpipe-{token}.jsonl").absolute()),
+                    opened_at=now_ms,
+                )
+                .returning(batches)
+            )
+            return _read(made.one())
+
+    async def seal(self, batch: BatchId, sealed: Sealed) -> Batch:
+        """The file is whole and on the disk."""
+        return await self._move(
+            batch,
+            {
+                "state": BatchState.PACKED,
+                "sha256": sealed.sha256,
+                "lines": sealed.lines,
+                "bytes": sealed.bytes,
+                "tokens": sealed.tokens,
+            },
+        )
+
+    async def note_uploaded(self, batch: BatchId, input_file: str) -> Batch:
+        """The server has the file."""
+        return await self._move(batch, {"state": BatchState.UPLOADED, "input_file": input_file})
+
+    async def note_submitting(self, batch: BatchId) -> Batch:
+        """The server is about to be told: from now on it is asked before it is told again."""
+        return await self._move(batch, {"state": BatchState.SUBMITTING, "message": None})
+
+    async def note_submitted(self, batch: BatchId, remote_id: str, *, now_ms: int) -> Batch:
+        """The server works on it."""
+        return await self._move(
+            batch, {"state": BatchState.SUBMITTED, "remote_id": remote_id, "submitted_at": now_ms}
+        )
+
+    async def note_report(self, batch: BatchId, report: BatchReport) -> Batch:
+        """What the server says of it."""
+        return await self._move(
+            batch,
+            {"remote_state": report.state, "completed": report.completed, "failed": report.failed},
+        )
+
+    async def put_off(self, batch: BatchId, *, not_before_ms: int, message: str) -> Batch:
+        """The server took none of it: it is to be told again, not before the time given."""
+        return await self._move(
+            batch,
+            {
+                "state": BatchState.UPLOADED,
+                "remote_id": None,
+                "remote_state": None,
+                "submitted_at": None,
+                "completed": 0,
+                "failed": 0,
+                "not_before": not_before_ms,
+                "message": message,
+            },
+        )
+
+    async def close(self, batch: BatchId, *, now_ms: int) -> Batch:
+        """All that came of it is settled."""
+        return await self._move(batch, {"state": BatchState.HARVESTED, "ended_at": now_ms})
+
+    @patient
+    async def discard(self, batch: BatchId, *, now_ms: int, message: str = "") -> int:
+        """Forget a batch that was never worked on: its pictures wait again; return how many."""
+        is_line = (attempts.c.batch_id == batch, attempt_is_open)
+        async with self._database.overhaul() as connection:
+            freed = await connection.execute(
+                update(jobs)
+                .where(
+                    job_is_leased,
+                    jobs.c.run_id == self._run,
+                    jobs.c.id.in_(select(attempts.c.job_id).where(*is_line)),
+                )
+                .values(state=JobState.PENDING, run_id=None)
+            )
+            # nothing was sent, so there was no attempt
+            await connection.execute(delete(attempts).where(*is_line))
+            await connection.execute(
+                update(batches)
+                .where(batches.c.id == batch)
+                .values(state=BatchState.DISCARDED, ended_at=now_ms, message=message or None)
+            )
+        return freed.rowcount
+
+    @patient
+    async def adopt(self, account: str, *, now_ms: int) -> list[Batch]:
+        """Take over the batches of runs that are over or dead; return all that are ours now."""
+        columns = (runs.c.id, runs.c.host, runs.c.pid, runs.c.process_started, runs.c.lease_until,
+                   runs.c.ended_at)  # fmt: skip
+        owners = (
+            select(*columns)
+            .join(batches, batches.c.run_id == runs.c.id)
+            .where(batch_is_live, batches.c.account == account, runs.c.id != self._run)
+            .distinct()
+        )
+        async with self._database.read() as connection:
+            found = (await connection.execute(owners)).all()
+        dead = [row.id for row in found if row.ended_at is not None or is_dead(row, now_ms)]
+        if dead:
+            async with self._database.overhaul() as connection:
+                await self._take(connection, account, dead)
+        return await self.list_ours()
+
+    async def _take(self, connection: AsyncConnection, account: str, dead: Sequence[int]) -> None:
+        taken = await connection.execute(
+            update(batches)
+            .where(batch_is_live, batches.c.account == account, batches.c.run_id.in_(dead))
+            .values(run_id=self._run)
+            .returning(batches.c.id)
+        )
+        ids = list(taken.scalars())
+        if not ids:  # another run was faster
+            return
+        is_line = (attempt_is_open, attempts.c.batch_id.in_(ids))
+        await connection.execute(
+            update(jobs)
+            .where(
+                job_is_leased,
+                jobs.c.run_id.in_(dead),
+                jobs.c.id.in_(select(attempts.c.job_id).where(*is_line)),
+            )
+            .values(run_id=self._run)
+        )
+        await connection.execute(update(attempts).where(*is_line).values(run_id=self._run))
+
+    async def list_ours(self) -> list[Batch]:
+        """This run's batches that are not over, oldest first."""
+        return await self._list(batches.c.run_id == self._run)
+
+    async def sum_reserved(self) -> int:
+        """The most that the open lines of this run's batches can cost, nano-dollars."""
+        query = select(attempts.c.reserved_nanos).where(
+            attempt_is_open, attempts.c.run_id == self._run, attempts.c.batch_id.is_not(None)
+        )
+        async with self._database.read() as connection:
+            return sum((await connection.execute(query)).scalars())
+
+    @patient
+    async def find_lines(self, ids: Sequence[AttemptId]) -> Mapping[AttemptId, OpenLine]:
+        """Of the attempts with these ids, those that are still open."""
+        async with self._database.read() as connection:
+            wanted = among(connection, attempts.c.id, list(ids))
+            rows = (await connection.execute(_LINES.where(wanted))).all()
+        return {AttemptId(row.attempt_id): _read_line(row) for row in rows}
+
+    @patient
+    async def list_lines(self, batch: BatchId, *, limit: int) -> list[OpenLine]:
+        """The first open lines of a batch."""
+        query = _LINES.where(attempts.c.batch_id == batch).order_by(attempts.c.id).limit(limit)
+        async with self._database.read() as connection:
+            return [_read_line(row) for row in (await connection.execute(query)).all()]
+
+    @patient
+    async def read_profile(self, version_id: int) -> str:
+        """The definition, as JSON, of the profile that a batch asked under."""
+        query = select(profile_versions.c.definition).where(profile_versions.c.id == version_id)
+        async with self._database.read() as connection:
+            return str((await connection.execute(query)).scalar_one())
+
+    @patient
+    async def _list(self, *conditions: Any) -> list[Batch]:
+        query = select(batches).where(batch_is_live, *conditions).order_by(batches.c.id)
+        async with self._database.read() as connection:
+            return [_read(row) for row in (await connection.execute(query)).all()]
+
+    @patient
+    async def _move(self, batch: BatchId, values: Mapping[str, Any]) -> Batch:
+        async with self._database.write() as connection:
+            moved: CursorResult[Any] = await connection.execute(
+                update(batches).where(batches.c.id == batch).values(**values).returning(batches)
+            )
+            return _read(moved.one())
+
+
+async def list_live(database: Database) -> list[Batch]:
+    """All batches on a ledger that are not over, whosever they are."""
+    query = select(batches).where(batch_is_live).order_by(batches.c.id)
+    async with database.read() as connection:
+        return [_read(row) for row in (await connection.execute(query)).all()]
+
+
+def _read(row: Any) -> Batch:
+    return Batch(
+        id=BatchId(row.id),
+        token=row.token,
+        run_id=RunId(row.run_id),
+        version_id=row.version_id,
+        account=row.account,
+        endpoint=row.endpoint,
+        path=row.path,
+        model=row.model,
+        state=BatchState(row.state),
+        file=Path(row.file),
+        sha256=bytes(row.sha256) if row.sha256 else None,
+        lines=row.lines,
+        bytes=row.bytes,
+        tokens=row.tokens,
+        input_file=row.input_file,
+        remote_id=row.remote_id,
+        remote_state=row.remote_state,
+        completed=row.completed,
+        failed=row.failed,
+        not_before_ms=row.not_before,
+        opened_at_ms=row.opened_at,
+        submitted_at_ms=row.submitted_at,
+        message=row.message,
+    )
+
+
+def _read_line(row: Any) -> OpenLine:
+    return OpenLine(
+        attempt_id=AttemptId(row.attempt_id),
+        job=ClaimedJob(
+            id=JobId(row.job_id),
+            image_id=ImageId(row.image_id),
+            image=ImageRef(uri=row.uri, size=row.size, version=row.version),
+            attempts=row.attempts,
+            tried_since_ms=row.tried_since,
+            next_step=row.next_step,
+        ),
+        request_key=bytes(row.request_key),
+        step=row.step,
+        reserved_nanos=row.reserved_nanos,
+        quoted_input=row.quoted_input,
+        quoted_output=row.quoted_output,
+        quoted_nanos=row.quoted_nanos,
+        picture_tokens=row.picture_tokens,
+    )
+
+
+_LINES: Final[Select[Any]] = (
+    select(
+        attempts.c.id.label("attempt_id"),
+        attempts.c.request_key,
+        attempts.c.step,
+        attempts.c.reserved_nanos,
+        attempts.c.quoted_input,
+        attempts.c.quoted_output,
+        attempts.c.quoted_nanos,
+        attempts.c.picture_tokens,
+        jobs.c.id.label("job_id"),
+        jobs.c.image_id,
+        jobs.c.attempts,
+        jobs.c.tried_since,
+        jobs.c.next_step,
+        images.c.uri,
+        images.c.size,
+        images.c.version,
+    )
+    .join(jobs, jobs.c.id == attempts.c.job_id)
+    .join(images, images.c.id == jobs.c.image_id)
+    .where(attempt_is_open)
+)
