@@ -12,6 +12,7 @@ _TOLD = "What it tells of that"
 _RULES = "Which requests fail"
 _REFUSALS = "How often it refuses: shares of all requests, from 0 to 1"
 _FAILURES = "How often it breaks down: shares of all requests"
+_BATCHES = "What becomes of batches"
 _ANSWERS = "How often the answer is not what was asked for: shares of all requests"
 
 
@@ -27,6 +28,10 @@ def _per_minute(words: str) -> Any:
 
 def _ms(words: str, panel: str) -> Any:
     return typer.Option(min=0, metavar="MS", help=words, rich_help_panel=panel)
+
+
+def _seconds(words: str, least: float = 0) -> Any:
+    return typer.Option(min=least, metavar="S", help=words, rich_help_panel=_BATCHES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,4 +166,51 @@ class BehaviorOptions:
     ] = "gpt-5.4-nano"
     downgraded: Annotated[
         float, _share("The default tier answers though another was asked for.", _ANSWERS)
+    ] = 0.0
+
+    batch_validating_s: Annotated[float, _seconds("Least time to look one over.")] = 0.1
+    batch_seconds: Annotated[float, _seconds("Least time to work on one, line by line.")] = 2.0
+    batch_finalizing_s: Annotated[float, _seconds("From its last line to its files.")] = 0.1
+    batch_cancelling_s: Annotated[float, _seconds("From the wish to cancel to its end.")] = 0.1
+    batch_window_s: Annotated[
+        float, _seconds("After which one expires, whatever it is told.", 0.001)
+    ] = 86_400.0
+    batch_line_errors: Annotated[
+        float, _share("Lines with 500, besides the shares above.", _BATCHES)
+    ] = 0.0
+    stalled_batches: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="N", rich_help_panel=_BATCHES,
+            help="The first so many stop on the way, until cancelled or expired.",
+        ),
+    ] = 0  # fmt: skip
+    stalled_at: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, metavar="SHARE", rich_help_panel=_BATCHES,
+            help="Share of its lines at which a stalled one stops.",
+        ),
+    ] = 0.5  # fmt: skip
+    batch_enqueued_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", show_default=False, rich_help_panel=_BATCHES,
+            help="Input tokens of a model in all that are not over (default: any number).",
+        ),
+    ] = None  # fmt: skip
+    batch_creates_per_hour: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="N", rich_help_panel=_BATCHES, help="Created within an hour."
+        ),
+    ] = 2000  # fmt: skip
+    failed_batch_calls: Annotated[
+        float, _share("503 to calls about files and batches.", _BATCHES)
+    ] = 0.0
+    lost_batch_creates: Annotated[
+        float, _share("Created, but the connection ends instead of an answer.", _BATCHES)
+    ] = 0.0
+    lost_file_uploads: Annotated[
+        float, _share("A file is kept, but the connection ends likewise.", _BATCHES)
     ] = 0.0

@@ -144,6 +144,49 @@ class Behavior(BaseModel):
     substituted: float = Share
     downgraded: float = Share
 
+    batch_validating_s: float = Field(
+        0.1, ge=0, description="Least time a batch is looked over, in seconds."
+    )
+    batch_seconds: float = Field(
+        2.0, ge=0, description="Least time a batch is worked on: line by line, evenly over it."
+    )
+    batch_finalizing_s: float = Field(
+        0.1, ge=0, description="Time from a batch's last line until its files are there."
+    )
+    batch_cancelling_s: float = Field(
+        0.1, ge=0, description="Time from the wish to cancel a batch until it is cancelled."
+    )
+    batch_window_s: float = Field(
+        86_400.0, gt=0, description="Time after which a batch expires, told as 24h."
+    )
+    batch_line_errors: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of lines that fail with 500, before the shares of faults are drawn.",
+    )
+    stalled_batches: int = Field(
+        0, ge=0, description="The first so many batches stop half-way, until cancelled or expired."
+    )
+    stalled_at: float = Field(
+        0.5, ge=0, le=1, description="Share of its lines after which a stalled batch stops."
+    )
+    batch_enqueued_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Input tokens of a model in batches that are not over; unset: any number.",
+    )
+    batch_creates_per_hour: int = Field(2000, ge=1, description="Batches created within an hour.")
+    failed_batch_calls: float = Field(
+        0.0, ge=0, le=1, description="Share of calls about files and batches that end with 503."
+    )
+    lost_batch_creates: float = Field(
+        0.0, ge=0, le=1, description="Share of batches created without an answer that says so."
+    )
+    lost_file_uploads: float = Field(
+        0.0, ge=0, le=1, description="Share of files kept without an answer that says so."
+    )
+
     @model_validator(mode="after")
     def _check_shares(self) -> Self:
         total = math.fsum(self.shares().values())
@@ -176,6 +219,18 @@ def draw_fault(behavior: Behavior, picture: str, *, times_seen: int) -> Fault | 
             return fault
         point -= share
     return None
+
+
+def strikes_line(behavior: Behavior, picture: str, *, times_seen: int) -> bool:
+    """Whether a batch's line about a picture fails, apart from the faults of all requests."""
+    share = behavior.batch_line_errors
+    return bool(share) and _make_chance(behavior, "line", picture, times_seen).random() < share
+
+
+def strikes_call(behavior: Behavior, what: str, *, number: int) -> bool:
+    """Whether the ``number``-th call of a kind meets what the share named ``what`` says."""
+    share: float = getattr(behavior, what)
+    return bool(share) and _make_chance(behavior, "call", what, number).random() < share
 
 
 def draw_latency_seconds(behavior: Behavior, picture: str, *, times_seen: int) -> float:

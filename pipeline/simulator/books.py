@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pipeline.domain.usage import TokenUsage
 from pipeline.simulator.behavior import Fault
+from pipeline.simulator.line_book import LineBook
 
 LOG_LENGTH: Final = 100_000
 """Requests the log remembers; the sums forget none."""
@@ -42,6 +43,9 @@ class LogLine:
     answered_by: str | None = None
     tier: str | None = None
     """That served, once an answer was billed."""
+    batch: str | None = None
+    """Whose line it was; None for a request of its own."""
+    custom_id: str | None = None
     sha256: str | None = None
     """Of the picture in question."""
     width: int | None = None
@@ -140,6 +144,7 @@ class Books:
     def reset(self) -> None:
         """Forget everything, how often each picture was seen included."""
         self.requests = 0
+        """Lines of batches included."""
         self.let_through = 0
         """Requests that met their verdict: understood, and not refused by the limits."""
         self.answered = 0
@@ -161,6 +166,7 @@ class Books:
         self.bill_by_fault: dict[str, Bill] = {}
         self.pictures: dict[bytes, PictureAccount] = {}
         self._questions: dict[str, PictureAccount] = {}
+        self.lines = LineBook()
         self.log: deque[LogLine] = deque(maxlen=LOG_LENGTH)
         self._numbers = count(1)
 
@@ -182,6 +188,16 @@ class Books:
             self._inflight -= 1
             self._enter(visit)
 
+    @contextmanager
+    def open_line(self, line: LogLine) -> Iterator["Visit"]:
+        """Count a line of a batch, which keeps nobody waiting, and book it at its end."""
+        self.requests += 1
+        visit = Visit(line)
+        try:
+            yield visit
+        finally:
+            self._enter(visit)
+
     def open_account(self, sha256: str) -> PictureAccount:
         """Find or make a picture's account; a request without one gets a loose leaf."""
         key = bytes.fromhex(sha256)
@@ -201,6 +217,8 @@ class Books:
             self.refused_by[line.refused_by] += 1
         if line.is_billed:
             self._charge(line, visit.usage)
+            if line.custom_id is not None:
+                self.lines.add(line.custom_id, line.sha256)
 
     def _charge(self, line: LogLine, usage: TokenUsage) -> None:
         model = line.answered_by or line.model or UNANSWERED
@@ -240,6 +258,7 @@ class Books:
                 {"model": model, "tier": tier, **bill.as_document()}
                 for (model, tier), bill in self.by_lane.items()
             ],
+            "batch_lines": self.lines.as_document(),
             "bill_by_fault": {
                 fault: bill.as_document() for fault, bill in self.bill_by_fault.items()
             },

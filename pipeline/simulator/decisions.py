@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from pipeline.simulator.behavior import Behavior, Fault, Outage, draw_fault
+from pipeline.simulator.behavior import Behavior, Fault, Outage, draw_fault, strikes_line
 from pipeline.simulator.errors import ApiError
 from pipeline.simulator.plan import FaultPlan
 from pipeline.simulator.reading import AnswerFormat
@@ -75,11 +75,21 @@ def follow_plan(case: Case) -> Verdict | None:
 
 def inject_fault(case: Case) -> Verdict | None:
     """Draw one of the behaviour's faults, until the picture has had its share."""
-    limit = case.behavior.max_faults_per_picture
-    if limit is not None and case.faults_so_far >= limit:
+    if _is_spared(case):
         return None
     fault = draw_fault(case.behavior, case.picture, times_seen=case.times_seen)
     return _make_verdict(case, fault) if fault else None
+
+
+def fail_line(case: Case) -> Verdict | None:
+    """Draw whether a batch's line fails for a reason of the server's own."""
+    is_struck = strikes_line(case.behavior, case.picture, times_seen=case.times_seen)
+    return _make_verdict(case, Fault.SERVER_ERROR) if is_struck and not _is_spared(case) else None
+
+
+def _is_spared(case: Case) -> bool:
+    limit = case.behavior.max_faults_per_picture
+    return limit is not None and case.faults_so_far >= limit
 
 
 def _make_verdict(case: Case, cause: Fault | Outage) -> Verdict:
@@ -96,11 +106,13 @@ def _can_befall(cause: Fault | Outage, tier: str) -> bool:
 
 
 DECISIONS: Final[tuple[Decision, ...]] = (refuse_everything, follow_plan, inject_fault)
+LINE_DECISIONS: Final = (refuse_everything, follow_plan, fail_line, inject_fault)
+"""Asked about a line of a batch."""
 
 
-def decide(case: Case) -> Verdict:
+def decide(case: Case, decisions: tuple[Decision, ...] = DECISIONS) -> Verdict:
     """Ask each decision in turn; the first verdict holds."""
-    for decision in DECISIONS:
+    for decision in decisions:
         verdict = decision(case)
         if verdict is not None:
             return verdict

@@ -48,7 +48,7 @@ def _make_chat(reply: Reply, *, number: int, created: int) -> dict[str, Any]:
         "model": reply.lane.model,
         "choices": [] if reply.is_void else [_make_choice(reply)],
         "usage": _make_chat_usage(reply),
-        "service_tier": reply.lane.tier,
+        "service_tier": reply.lane.told_tier,
         "system_fingerprint": "fp_simulator",
     }
 
@@ -108,7 +108,7 @@ def _make_response(reply: Reply, *, number: int, created: int) -> dict[str, Any]
         "output": [] if reply.is_void else [_make_output(reply, number=number, status=status)],
         "prompt_cache_options": {"mode": "implicit", "ttl": "30m"} | caching if caching else None,
         "reasoning": {"effort": reasoning.get("effort"), "summary": None},
-        "service_tier": reply.lane.tier,
+        "service_tier": reply.lane.told_tier,
         "store": asked.document.get("store", True),
         "text": {"format": {"type": "text"}, "verbosity": "medium"}
         | (asked.document.get("text") or {}),

@@ -1,6 +1,6 @@
 """Refusals as the real API words them: an HTTP status and an error document."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,6 +50,28 @@ def bad_request(message: str, *, code: str | None = None, param: str | None = No
 def unknown_parameter(param: str) -> ApiError:
     """400, as for a parameter that the model or the API does not have."""
     return bad_request(f"Unknown parameter: '{param}'.", code="unknown_parameter", param=param)
+
+
+def missing(param: str) -> ApiError:
+    """400, as for a parameter that must be there."""
+    return bad_request(
+        f"Missing required parameter: '{param}'.", code="missing_required_parameter", param=param
+    )
+
+
+def wrong_type(param: str, wanted: str) -> ApiError:
+    return bad_request(
+        f"Invalid type for '{param}': expected {wanted}.", code="invalid_type", param=param
+    )
+
+
+def wrong_value(param: str, value: object, allowed: Sequence[str]) -> ApiError:
+    names = ", ".join(f"'{name}'" for name in allowed)
+    return bad_request(
+        f"Invalid value: {value!r}. Supported values are: {names}.",
+        code="invalid_value",
+        param=param,
+    )
 
 
 def make_wait_headers(wait_ms: int) -> dict[str, str]:

@@ -50,6 +50,18 @@ class Thought:
         return self.sight.sha256 or self.sight.signature
 
 
+def describe(thought: Thought) -> dict[str, Any]:
+    """What the log says of it."""
+    sight = thought.sight
+    return {
+        "model": thought.asked.model,
+        "sha256": sight.sha256 or None,
+        "width": sight.width,
+        "height": sight.height,
+        "detail": thought.detail,
+    }
+
+
 class Thoughts:
     """The latest thoughts by what was asked: a request sent again is not thought about again."""
 

@@ -10,7 +10,14 @@ from typing import Any, Final, Literal, cast
 import orjson
 
 from pipeline.domain.vision import Detail
-from pipeline.simulator.errors import ApiError, about_model, bad_request, unknown_parameter
+from pipeline.simulator.errors import (
+    about_model,
+    bad_request,
+    missing,
+    unknown_parameter,
+    wrong_type,
+    wrong_value,
+)
 from pipeline.simulator.strict_schema import find_malformation
 
 MIN_RESPONSES_OUTPUT_TOKENS: Final = 16
@@ -138,34 +145,13 @@ def _read_document(body: bytes) -> dict[str, Any]:
     return document
 
 
-def _missing(param: str) -> ApiError:
-    return bad_request(
-        f"Missing required parameter: '{param}'.", code="missing_required_parameter", param=param
-    )
-
-
-def _wrong_type(param: str, wanted: str) -> ApiError:
-    return bad_request(
-        f"Invalid type for '{param}': expected {wanted}.", code="invalid_type", param=param
-    )
-
-
-def _wrong_value(param: str, value: object, allowed: tuple[str, ...]) -> ApiError:
-    names = ", ".join(f"'{name}'" for name in allowed)
-    return bad_request(
-        f"Invalid value: {value!r}. Supported values are: {names}.",
-        code="invalid_value",
-        param=param,
-    )
-
-
 def _refuse_unsupported(document: Mapping[str, Any]) -> None:
     if document.get("stream"):
         raise bad_request("This server does not stream.", code="unsupported_value", param="stream")
     if document.get("n") not in (None, 1):
         raise bad_request("This server gives one answer.", code="unsupported_value", param="n")
     if document.get("service_tier") not in (None, *_SERVICE_TIERS):
-        raise _wrong_value("service_tier", document["service_tier"], _SERVICE_TIERS)
+        raise wrong_value("service_tier", document["service_tier"], _SERVICE_TIERS)
 
 
 def _list_messages(document: Mapping[str, Any], api: Api) -> list[tuple[str, str, Any]]:
@@ -173,11 +159,11 @@ def _list_messages(document: Mapping[str, Any], api: Api) -> list[tuple[str, str
     key = "messages" if api is Api.CHAT else "input"
     items = document.get(key)
     if not items:
-        raise _missing(key)
+        raise missing(key)
     if api is Api.RESPONSES and isinstance(items, str):
         items = [{"role": "user", "content": items}]
     if not isinstance(items, list):
-        raise _wrong_type(key, "an array of objects")
+        raise wrong_type(key, "an array of objects")
     messages = [_read_message(item, f"{key}[{number}]") for number, item in enumerate(items)]
     instructions = document.get("instructions") if api is Api.RESPONSES else None
     if isinstance(instructions, str):
@@ -187,9 +173,9 @@ def _list_messages(document: Mapping[str, Any], api: Api) -> list[tuple[str, str
 
 def _read_message(item: Any, param: str) -> tuple[str, str, Any]:
     if not isinstance(item, dict):
-        raise _wrong_type(param, "an object")
+        raise wrong_type(param, "an object")
     if not isinstance(item.get("role"), str):
-        raise _missing(f"{param}.role")
+        raise missing(f"{param}.role")
     return item["role"], f"{param}.content", item.get("content")
 
 
@@ -198,18 +184,18 @@ def _list_parts(role: str, param: str, content: Any) -> Iterator[_Part]:
         yield _Part(role=role, param=param, content={"type": "text", "text": content})
         return
     if not isinstance(content, list):
-        raise _wrong_type(param, "one of an array of objects or string")
+        raise wrong_type(param, "one of an array of objects or string")
     for number, part in enumerate(content):
         place = f"{param}[{number}]"
         if not isinstance(part, dict) or not isinstance(part.get("type"), str):
-            raise _missing(f"{place}.type")
+            raise missing(f"{place}.type")
         yield _Part(role=role, param=place, content=part)
 
 
 def _read_text(part: _Part) -> str:
     text = part.content.get("text")
     if not isinstance(text, str):
-        raise _wrong_type(f"{part.param}.text", "a string")
+        raise wrong_type(f"{part.param}.text", "a string")
     return text
 
 
@@ -234,7 +220,7 @@ def _is_picture(part: _Part, api: Api) -> bool:
     kind: str = part.content["type"]
     wanted = "image_url" if api is Api.CHAT else "input_image"
     if kind not in (wanted, *_TEXT_PARTS, "refusal"):
-        raise _wrong_value(f"{part.param}.type", kind, (wanted, *sorted(_TEXT_PARTS)))
+        raise wrong_value(f"{part.param}.type", kind, (wanted, *sorted(_TEXT_PARTS)))
     if kind == wanted and part.role != "user":
         raise bad_request(
             f"Image URLs are only allowed for messages with role 'user', but this message with "
@@ -250,14 +236,14 @@ def _read_picture(part: _Part) -> SentPicture:
     place = f"{part.param}.image_url" if is_chat else part.param
     holder = part.content.get("image_url") if is_chat else part.content
     if not isinstance(holder, dict):
-        raise _wrong_type(place, "an object")
+        raise wrong_type(place, "an object")
     key = "url" if is_chat else "image_url"
     if not isinstance(holder.get(key), str):
-        raise _missing(f"{place}.{key}")
+        raise missing(f"{place}.{key}")
     allowed = ("low", "high", "auto") if is_chat else ("low", "high", "auto", "original")
     detail = holder.get("detail") or "auto"
     if detail not in allowed:
-        raise _wrong_value(f"{place}.detail", detail, allowed)
+        raise wrong_value(f"{place}.detail", detail, allowed)
     return SentPicture(url=holder[key], detail=Detail(detail), param=f"{place}.{key}")
 
 
@@ -270,7 +256,7 @@ def _read_format(document: Mapping[str, Any], api: Api) -> AnswerFormat:
         return AnswerFormat()
     kinds = ("text", "json_object", "json_schema")
     if not isinstance(wanted, dict) or wanted.get("type") not in kinds:
-        raise _wrong_value(f"{place}.type", wanted, kinds)
+        raise wrong_value(f"{place}.type", wanted, kinds)
     if wanted["type"] != "json_schema":
         return AnswerFormat(kind=cast("Literal['text', 'json_object']", wanted["type"]))
     if api is Api.CHAT:
@@ -280,10 +266,10 @@ def _read_format(document: Mapping[str, Any], api: Api) -> AnswerFormat:
 
 def _read_schema_format(wanted: Any, place: str) -> AnswerFormat:
     if not isinstance(wanted, dict):
-        raise _missing(place)
+        raise missing(place)
     for key, kind in (("name", str), ("schema", dict)):
         if not isinstance(wanted.get(key), kind):
-            raise _missing(f"{place}.{key}")
+            raise missing(f"{place}.{key}")
     if not _SCHEMA_NAME.fullmatch(wanted["name"]):
         raise bad_request(
             f"Invalid '{place}.name': expected 1 to 64 of A-Z a-z 0-9 _ -.",
@@ -319,7 +305,7 @@ def _read_output_limit(document: Mapping[str, Any], api: Api) -> int | None:
         if limit is None:
             continue
         if not isinstance(limit, int):
-            raise _wrong_type(key, "an integer")
+            raise wrong_type(key, "an integer")
         if limit < least:
             raise bad_request(
                 f"Invalid '{key}': integer below minimum value. Expected a value >= {least}.",
@@ -333,7 +319,7 @@ def _read_output_limit(document: Mapping[str, Any], api: Api) -> int | None:
 def _read_caching(document: Mapping[str, Any], parts: Sequence[_Part], api: Api) -> AskedCaching:
     key = document.get("prompt_cache_key")
     if not isinstance(key, str | None):
-        raise _wrong_type("prompt_cache_key", "a string")
+        raise wrong_type("prompt_cache_key", "a string")
     options = document.get("prompt_cache_options")
     modes = ("implicit", "explicit")
     if options is not None:
@@ -346,7 +332,7 @@ def _read_caching(document: Mapping[str, Any], parts: Sequence[_Part], api: Api)
         marker = parts[number].content["prompt_cache_breakpoint"]
         _check_cache_object(marker, place, {"mode": ("explicit",)})
         if not marker:
-            raise _missing(f"{place}.mode")
+            raise missing(f"{place}.mode")
     is_explicit = (options or {}).get("mode") == "explicit"
     prefix = _find_prefix(parts, marked, api, is_explicit=is_explicit)
     return AskedCaching(
@@ -364,12 +350,12 @@ def _texts(parts: Sequence[_Part]) -> list[_Part]:
 
 def _check_cache_object(value: object, place: str, allowed: Mapping[str, tuple[str, ...]]) -> None:
     if not isinstance(value, dict):
-        raise _wrong_type(place, "an object")
+        raise wrong_type(place, "an object")
     for name, given in value.items():
         if name not in allowed:
             raise unknown_parameter(f"{place}.{name}")
         if given not in allowed[name]:
-            raise _wrong_value(f"{place}.{name}", given, allowed[name])
+            raise wrong_value(f"{place}.{name}", given, allowed[name])
 
 
 def _find_prefix(

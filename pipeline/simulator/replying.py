@@ -15,6 +15,7 @@ from pipeline.simulator.exchange import Thought
 from pipeline.simulator.prompt_cache import CacheUse
 
 REFUSAL: Final = "I'm sorry, but I can't help with this picture."
+BATCH_TIER: Final = "batch"
 _TIERS: Final = {"auto": "default", "fast": "priority"}
 """Tier that answers, where it is not named as the one asked for."""
 
@@ -27,6 +28,11 @@ class Lane:
     spec: ModelSpec | None
     """None when nobody knows the model."""
     tier: str
+
+    @property
+    def told_tier(self) -> str:
+        """What the answer says: in a batch the service tier is the default one."""
+        return "default" if self.tier == BATCH_TIER else self.tier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,12 @@ from pydantic import ValidationError
 
 from pipeline.domain.errors import ConfigurationError, EnvironmentFault
 from pipeline.simulator.asking import Desk
+from pipeline.simulator.batches import Batch
 from pipeline.simulator.behavior import Behavior
 from pipeline.simulator.books import Books
 from pipeline.simulator.errors import bad_request
+from pipeline.simulator.lane import BatchLane
+from pipeline.simulator.mind import Mind
 from pipeline.simulator.reading import Api
 from pipeline.simulator.wire import send_json, speak_json
 
@@ -28,9 +31,9 @@ class Simulator:
     """The server while it is open; used as an async context manager.
 
     ``behavior`` may be replaced at any time; requests that have begun keep the one they met, and
-    what is left of the limits is not refilled. ``clock`` gives seconds to limits and prompt
-    cache.
-    Leaving it closes hung and unfinished requests. It may be opened once.
+    what is left of the limits is not refilled. ``clock`` gives seconds to limits, prompt cache and
+    batches. Leaving it closes hung and unfinished requests, and ends batches where they stand. It
+    may be opened once.
     """
 
     def __init__(
@@ -44,7 +47,9 @@ class Simulator:
         self.host = host
         self.port = port
         """As listened on, once the server is open; 0 lets the system choose one."""
-        self._desk = Desk(behavior or Behavior(), clock=clock)
+        self._mind = Mind(clock=clock)
+        self._desk = Desk(self._mind, behavior or Behavior())
+        self._lane = BatchLane(self._mind, self._desk)
         self._exits = AsyncExitStack()
 
     @property
@@ -57,7 +62,12 @@ class Simulator:
 
     @property
     def books(self) -> Books:
-        return self._desk.books
+        return self._mind.books
+
+    @property
+    def batches(self) -> list[Batch]:
+        """All batches there are, newest first."""
+        return self._lane.register.list_newest_first()
 
     @property
     def url(self) -> str:
@@ -75,23 +85,11 @@ class Simulator:
         Raises:
             EnvironmentFault: the address cannot be listened on.
         """
-        runner = web.AppRunner(
-            self._make_app(),
-            access_log=None,
-            handler_cancellation=True,
-            shutdown_timeout=_GRACE_SECONDS,
-        )
-        self._exits.push_async_callback(runner.cleanup)
-        await runner.setup()
         try:
-            await web.TCPSite(runner, self.host, self.port, backlog=1024).start()
-        except OSError as error:
+            await self._open()
+        except BaseException:
             await self._exits.aclose()
-            where = f"{self.host}:{self.port}"
-            raise EnvironmentFault(
-                f"cannot listen on {where} ({error.strerror}); choose another port"
-            ) from error
-        self.port = runner.addresses[0][1]
+            raise
         return self
 
     async def __aexit__(
@@ -100,8 +98,27 @@ class Simulator:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with anyio.CancelScope(shield=True):
-            await self._exits.aclose()
+        # without the error: it is the caller's own, and no task group's
+        await self._exits.aclose()
+
+    async def _open(self) -> None:
+        await self._exits.enter_async_context(self._lane.open())
+        runner = web.AppRunner(
+            self._make_app(),
+            access_log=None,
+            handler_cancellation=True,
+            shutdown_timeout=_GRACE_SECONDS,
+        )
+        self._exits.push_async_callback(_clean_up, runner)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self.host, self.port, backlog=1024).start()
+        except OSError as error:
+            where = f"{self.host}:{self.port}"
+            raise EnvironmentFault(
+                f"cannot listen on {where} ({error.strerror}); choose another port"
+            ) from error
+        self.port = runner.addresses[0][1]
 
     def _make_app(self) -> web.Application:
         app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[speak_json])
@@ -111,10 +128,12 @@ class Simulator:
                 web.post(f"{PREFIX}/responses", self._answer_responses),
                 web.get(f"{PREFIX}/models", self._list_models),
                 web.get(f"{PREFIX}/models/{{name}}", self._show_model),
+                *self._lane.make_routes(PREFIX),
                 web.get("/__books", self._show_books),
                 web.get("/__requests", self._show_requests),
+                web.get("/__batches", self._show_batches),
                 web.post("/__behavior", self._replace_behavior),
-                web.post("/__reset", self._reset_books),
+                web.post("/__reset", self._reset),
             ]
         )
         return app
@@ -127,11 +146,11 @@ class Simulator:
 
     async def _list_models(self, request: web.Request) -> web.StreamResponse:
         self._desk.check_door(request)
-        return send_json({"object": "list", "data": self._desk.list_models()})
+        return send_json({"object": "list", "data": self._mind.list_models(self.behavior)})
 
     async def _show_model(self, request: web.Request) -> web.StreamResponse:
         self._desk.check_door(request)
-        return send_json(self._desk.show_model(request.match_info["name"]))
+        return send_json(self._mind.show_model(request.match_info["name"], self.behavior))
 
     async def _show_books(self, _: web.Request) -> web.StreamResponse:
         return send_json(self.books.summarize())
@@ -149,9 +168,18 @@ class Simulator:
             raise bad_request(str(error), code="invalid_behavior") from error
         return send_json(self.behavior.model_dump(mode="json", exclude={"require_key"}))
 
-    async def _reset_books(self, _: web.Request) -> web.StreamResponse:
+    async def _show_batches(self, _: web.Request) -> web.StreamResponse:
+        return send_json({"batches": self._lane.list_batches()})
+
+    async def _reset(self, _: web.Request) -> web.StreamResponse:
+        self._lane.reset()
         self.books.reset()
         return send_json(self.books.summarize())
+
+
+async def _clean_up(runner: web.AppRunner) -> None:
+    with anyio.CancelScope(shield=True):
+        await runner.cleanup()
 
 
 async def serve(
