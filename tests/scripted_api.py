@@ -42,18 +42,22 @@ class ScriptedApi:
 
     url: str
     play: Play
+    is_reading: bool = True
+    """Whether bodies are read and kept, or left to the play."""
     received: list[Received] = field(default_factory=list)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        body = await request.read()
+        body = await request.read() if self.is_reading else b""
         self.received.append(Received(str(request.rel_url), request.headers, body))
         return await self.play(request)
 
 
 @asynccontextmanager
-async def serve(play: Play, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[ScriptedApi]:
+async def serve(
+    play: Play, *, tls: ssl.SSLContext | None = None, is_reading: bool = True
+) -> AsyncIterator[ScriptedApi]:
     """Serve on a free port of 127.0.0.1."""
-    api = ScriptedApi(url="", play=play)
+    api = ScriptedApi(url="", play=play, is_reading=is_reading)
     app = web.Application(client_max_size=2**28)
     app.router.add_route("*", "/{path:.*}", api.handle)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1)
@@ -80,6 +84,16 @@ def answer(
     async def play(_: web.Request) -> web.StreamResponse:
         data = orjson.dumps(document) if body is None else body
         return web.Response(status=status, body=data, headers=headers)
+
+    return play
+
+
+def in_turn(*plays: Play) -> Play:
+    """Play: each of these once."""
+    left = iter(plays)
+
+    async def play(request: web.Request) -> web.StreamResponse:
+        return await next(left)(request)
 
     return play
 

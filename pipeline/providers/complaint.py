@@ -39,6 +39,14 @@ class Complaint:
     is_reported: bool = False
     """Whether it came inside an answer with HTTP 200."""
 
+    def describe(self) -> str:
+        """The server's words, and the facts beside them."""
+        facts = ["inside HTTP 200" if self.is_reported else f"HTTP {self.status}"]
+        facts += [f"code {self.code}"] if self.code else []
+        facts += [f"param {self.param}"] if self.param else []
+        facts += [f"request {self.request_id}"] if self.request_id else []
+        return f"{self.message} ({', '.join(facts)})"
+
 
 def read_complaint(
     status: int, body: bytes, headers: Mapping[str, str], *, now: datetime
@@ -56,7 +64,7 @@ def read_complaint(
     message = headers.get("location", "") if status in range(300, 400) else _read_message(error)
     return Complaint(
         status=status,
-        message=_tidy(message or _describe_body(body)),
+        message=tidy(message or _describe_body(body)),
         labels=_collect_labels(error),
         code=_read_code(error),
         param=_read_param(error),
@@ -73,7 +81,7 @@ def read_reported(reported: Any, *, request_id: str | None) -> Complaint:
     is_status = code is not None and re.fullmatch(r"[45]\d\d", code) is not None
     return Complaint(
         status=int(code) if code and is_status else _STATUS_OF_REPORTED,
-        message=_tidy(_read_message(error) or "no message"),
+        message=tidy(_read_message(error) or "no message"),
         labels=_collect_labels(error),
         code=code,
         param=_read_param(error),
@@ -85,7 +93,7 @@ def read_reported(reported: Any, *, request_id: str | None) -> Complaint:
 def read_request_id(headers: Mapping[str, str]) -> str | None:
     """The id under which the server's support finds the request."""
     found = (headers.get(name, "").strip() for name in _REQUEST_ID_HEADERS)
-    return next((_tidy(text, most=_MOST_WORD_CHARACTERS) for text in found if text), None)
+    return next((tidy(text, most=_MOST_WORD_CHARACTERS) for text in found if text), None)
 
 
 def _find_error(body: bytes) -> Mapping[str, Any]:
@@ -113,16 +121,16 @@ def _read_code(error: Mapping[str, Any]) -> str | None:
     if isinstance(code, int) and not isinstance(code, bool):
         return str(code)
     text = as_text(code)
-    return _tidy(text, most=_MOST_WORD_CHARACTERS) if text else None
+    return tidy(text, most=_MOST_WORD_CHARACTERS) if text else None
 
 
 def _read_param(error: Mapping[str, Any]) -> str:
     if param := as_text(error.get("param")):
-        return _tidy(param, most=_MOST_WORD_CHARACTERS)
+        return tidy(param, most=_MOST_WORD_CHARACTERS)
     detail = as_mapping(next(iter(as_sequence(error.get("detail"))), None))
     path = [str(step) for step in as_sequence(detail.get("loc"))]
     joined = ".".join(path[1:] if path[:1] == ["body"] else path)
-    return _tidy(joined, most=_MOST_WORD_CHARACTERS)
+    return tidy(joined, most=_MOST_WORD_CHARACTERS)
 
 
 def _collect_labels(error: Mapping[str, Any]) -> frozenset[str]:
@@ -152,7 +160,7 @@ def _describe_body(body: bytes) -> str:
     return text or "an empty body"
 
 
-def _tidy(text: str, *, most: int = _MOST_MESSAGE_CHARACTERS) -> str:
+def tidy(text: str, *, most: int = _MOST_MESSAGE_CHARACTERS) -> str:
     """One printable line without keys or pictures: it goes to terminals, logs and the ledger."""
     printable = "".join(
         character if character.isprintable() else " "

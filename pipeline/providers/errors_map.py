@@ -382,12 +382,7 @@ def _heed_server(
 
 
 def _compose(rule: _Rule, complaint: Complaint, *, server: str) -> str:
-    where = "inside HTTP 200" if complaint.is_reported else f"HTTP {complaint.status}"
-    facts = [where]
-    facts += [f"code {complaint.code}"] if complaint.code else []
-    facts += [f"param {complaint.param}"] if complaint.param else []
-    facts += [f"request {complaint.request_id}"] if complaint.request_id else []
-    text = f"{rule.headline.format(server=server)}: {complaint.message} ({', '.join(facts)})"
+    text = f"{rule.headline.format(server=server)}: {complaint.describe()}"
     if not rule.advice:
         return text
     goes_on = ", then run the same command again" if issubclass(rule.kind, RunPaused) else ""

@@ -11,20 +11,21 @@ from pipeline.domain.usage import TokenUsage
 _MOST_TOKENS: Final = 10**9
 
 
-def parse_answer(body: bytes, *, request_id: str | None) -> Any:
+def parse_answer(body: bytes, *, request_id: str | None, may_be_billed: bool = True) -> Any:
     """The JSON document of an answer.
 
     Raises:
-        TransportError: cut, or not JSON at all (a proxy's page); it may have been billed.
+        TransportError: cut, or not JSON at all (a proxy's page); ``may_be_billed`` goes along.
     """
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         kind = "an HTML page" if body.lstrip()[:1] == b"<" else "no whole JSON"
+        doubt = "; it may have been billed" if may_be_billed else ""
         raise TransportError(
-            f"the answer is {kind} ({len(body)} bytes); it may have been billed",
+            f"the answer is {kind} ({len(body)} bytes){doubt}",
             request_id=request_id,
-            may_be_billed=True,
+            may_be_billed=may_be_billed,
         ) from error
 
 

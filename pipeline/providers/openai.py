@@ -8,29 +8,16 @@ from typing import Any, Final
 from pipeline.config.settings import ProviderSettings
 from pipeline.domain.errors import AskError
 from pipeline.domain.rates import RateReading
-from pipeline.domain.vision import Question, Repair, ServiceTier, VisionRequest, VisionResponse
+from pipeline.domain.vision import Question, VisionRequest, VisionResponse
 from pipeline.providers.complaint import read_request_id
 from pipeline.providers.errors_map import classify
 from pipeline.providers.loose_json import parse_answer
-from pipeline.providers.openai_chat import (
-    CHAT_PATH,
-    check_chat_detail,
-    frame_chat_request,
-    read_chat_answer,
-    write_chat_repair,
-)
-from pipeline.providers.openai_responses import (
-    RESPONSES_PATH,
-    frame_responses_request,
-    read_responses_answer,
-    write_responses_repair,
-)
+from pipeline.providers.openai_chat import check_chat_detail
+from pipeline.providers.openai_dialect import OpenAIDialect
 from pipeline.providers.rate_headers import read_rates
-from pipeline.providers.request_frame import RequestFrame
 from pipeline.providers.transport import Reply, Transport, open_transport
 
 _SUCCESS: Final = range(200, 300)
-_MOST_FRAMES: Final = 32
 
 
 class OpenAIProvider:
@@ -43,10 +30,9 @@ class OpenAIProvider:
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._settings = settings
+        self._dialect = OpenAIDialect(settings, host=transport.host)
         self._transport = transport
         self._now = now
-        self._frames: dict[tuple[int, ServiceTier], tuple[Question, RequestFrame]] = {}
 
     @property
     def name(self) -> str:
@@ -68,40 +54,9 @@ class OpenAIProvider:
             RunPaused: every request would fail; the run must stop.
             ConfigurationError: settings and profile contradict each other; nothing was sent.
         """
-        body = await self._write(request)
-        path = CHAT_PATH if self._settings.api == "chat" else RESPONSES_PATH
-        reply = await self._transport.post(path, body)
+        body = await self._dialect.write_aside(request)
+        reply = await self._transport.post(self._dialect.path, body)
         return self._read(reply, asked_model=request.question.model)
-
-    async def _write(self, request: VisionRequest) -> tuple[bytes, ...]:
-        if request.repair is not None:
-            return (self._write_repair(request, request.repair),)
-        frame = self._find_frame(request.question, request.service_tier)
-        return await frame.fill_aside(request.image, request.note)
-
-    def _write_repair(self, request: VisionRequest, repair: Repair) -> bytes:
-        question, tier, settings = request.question, request.service_tier, self._settings
-        if settings.api == "responses":
-            return write_responses_repair(question, tier, repair, settings=settings)
-        host = self._transport.host
-        return write_chat_repair(question, tier, repair, settings=settings, host=host)
-
-    def _find_frame(self, question: Question, tier: ServiceTier) -> RequestFrame:
-        # By identity: hashing a question walks all its fields. Each entry holds its question, so
-        # that no other can come to have the same id.
-        key = (id(question), tier)
-        if key not in self._frames:
-            # A run has one question; only a server that asks for many users meets the limit.
-            if len(self._frames) >= _MOST_FRAMES:
-                self._frames.clear()
-            self._frames[key] = question, self._make_frame(question, tier)
-        return self._frames[key][1]
-
-    def _make_frame(self, question: Question, tier: ServiceTier) -> RequestFrame:
-        if self._settings.api == "responses":
-            return frame_responses_request(question, tier, settings=self._settings)
-        host = self._transport.host
-        return frame_chat_request(question, tier, settings=self._settings, host=host)
 
     def _read(self, reply: Reply, *, asked_model: str) -> VisionResponse:
         rates = read_rates(reply.headers)
@@ -125,8 +80,9 @@ class OpenAIProvider:
             )
         request_id = read_request_id(reply.headers)
         document: Any = parse_answer(reply.body, request_id=request_id)
-        read = read_chat_answer if self._settings.api == "chat" else read_responses_answer
-        return read(document, request_id=request_id, asked_model=asked_model, rates=rates)
+        return self._dialect.read(
+            document, request_id=request_id, asked_model=asked_model, rates=rates
+        )
 
 
 def check_question(settings: ProviderSettings, question: Question) -> None:

@@ -63,15 +63,23 @@ class RequestFrame:
 
     def fill(self, image: PreparedImage, note: str) -> tuple[bytes, bytes, bytes]:
         """The body for one picture, in pieces: joining them would copy the picture once more."""
-        opening = (self.head, self._make_note(note), self.image_open)
-        kind = f"data:{image.media_type};base64,".encode()
-        return b"".join((*opening, kind)), pybase64.b64encode(image.data), self.tail
+        return self._open(image, note), pybase64.b64encode(image.data), self.tail
 
     async def fill_aside(self, image: PreparedImage, note: str) -> tuple[bytes, bytes, bytes]:
         """The same; a big picture is encoded in a thread, so that the loop goes on."""
         if len(image.data) > _THREAD_BYTES:
             return await to_thread.run_sync(self.fill, image, note)
         return self.fill(image, note)
+
+    def measure(self, image: PreparedImage, note: str) -> int:
+        """How many bytes ``fill`` makes, without encoding the picture."""
+        encoded = 4 * ((len(image.data) + 2) // 3)  # RFC 4648, with padding
+        return len(self._open(image, note)) + encoded + len(self.tail)
+
+    def _open(self, image: PreparedImage, note: str) -> bytes:
+        """All that comes before the picture's first byte."""
+        kind = f"data:{image.media_type};base64,".encode()
+        return b"".join((self.head, self._make_note(note), self.image_open, kind))
 
     def _make_note(self, note: str) -> bytes:
         if not note:

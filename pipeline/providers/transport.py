@@ -1,18 +1,18 @@
 """The one HTTP session: sends bytes, brings back bytes, and says its faults in our words."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
 import aiohttp
 import anyio
-from aiohttp.abc import AbstractStreamWriter
+from anyio.lowlevel import checkpoint
 from yarl import URL
 
 from pipeline import __version__
 from pipeline.config.settings import ProviderSettings
-from pipeline.domain.errors import AttemptTimeout, TransientError, TransportError
+from pipeline.domain.errors import TransportError
 from pipeline.domain.vision import ServiceTier
 from pipeline.providers.credentials import (
     Secret,
@@ -21,14 +21,14 @@ from pipeline.providers.credentials import (
     read_key,
 )
 from pipeline.providers.endpoint import choose_base_url, choose_proxy
+from pipeline.providers.line_splitter import LineSplitter
+from pipeline.providers.payloads import FileForm, JsonBody, open_form
+from pipeline.providers.wire_faults import NoFirstByte, say_faults
 
 _KEEPALIVE_SECONDS: Final = 60.0
 # OpenAI's advice for the lane (guide "Flex processing", 2026-06).
 _LEAST_FLEX_SECONDS: Final = 900.0
 _DNS_CACHE_SECONDS: Final = 300
-# Below this, copying the pieces together is cheaper than a system call for each.
-_JOIN_BYTES: Final = 64 * 1024
-_SLICE_BYTES: Final = 1024 * 1024
 # An answer is a few kilobytes. A server that never stops sending must not fill our memory.
 _MOST_ANSWER_BYTES: Final = 8 * 1024 * 1024
 
@@ -43,44 +43,61 @@ class Reply:
     body: bytes = field(repr=False)
 
 
-class _JsonBody(aiohttp.Payload):
-    """JSON in pieces of known length: never sent chunked (some servers refuse that) nor at once.
+class Download:
+    """An answer that is read while it comes."""
 
-    The slices give the loop a turn in between: over TLS, encrypting 20 MB in one go would hold it.
-    """
-
-    _autoclose = True
-
-    def __init__(self, value: Sequence[bytes]) -> None:
-        super().__init__(value, content_type="application/json")
-        self._size: int = sum(map(len, value))
-        self._handed_over = 0
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        *,
+        server: str,
+        blot: Callable[[int, Mapping[str, str], bytes], Reply],
+        hide: Callable[[bytes], bytes],
+    ) -> None:
+        self._response = response
+        self._server = server
+        self._blot = blot
+        self._hide = hide
 
     @property
-    def is_out(self) -> bool:
-        """Whether all of it was handed to the wire: before that, no server can have answered."""
-        return self._handed_over >= self._size
+    def status(self) -> int:
+        return self._response.status
 
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        return b"".join(self._value).decode(encoding, errors)
+    async def read(self) -> Reply:
+        """All of it, for an answer that is no file.
 
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        whole = self._size <= _JOIN_BYTES
-        for piece in (b"".join(self._value),) if whole else self._value:
-            view = memoryview(piece)
-            for start in range(0, len(view), _SLICE_BYTES):
-                part = view[start : start + _SLICE_BYTES]
-                # Counted first: a write that is broken off may have sent it all the same.
-                self._handed_over += len(part)
-                await writer.write(part)
+        Raises:
+            AttemptTimeout, TransportError: it stopped coming, broke off or has no end.
+        """
+        body = await say_faults(_read_bounded(self._response.content), server=self._server)
+        return self._blot(self.status, self._response.headers, body)
 
+    async def read_lines(self) -> AsyncIterator[bytes]:
+        """The lines in it, without their line breaks and the key.
 
-class _NoFirstByte(TimeoutError):
-    """The answer did not begin in time."""
+        Raises:
+            AttemptTimeout: nothing came for long.
+            TransportError: it broke off, or a line is too long to be kept.
+        """
+        splitter = LineSplitter()
+        while chunk := await say_faults(self._response.content.readany(), server=self._server):
+            for line in splitter.feed(chunk):
+                yield self._hide(line)
+            await checkpoint()  # whoever sends faster than we read would never let others go on
+        if rest := splitter.take_rest():
+            if not self._tells_its_end:
+                raise TransportError(f"the answer of {self._server} broke off in mid-line")
+            yield self._hide(rest)
+
+    @property
+    def _tells_its_end(self) -> bool:
+        """Whether a connection that is cut can be told from the end (RFC 9112, section 8)."""
+        headers = self._response.headers
+        return "Content-Length" in headers or "Transfer-Encoding" in headers
 
 
 class Transport:
-    """Posts JSON to one server."""
+    """Talks to one server."""
 
     def __init__(
         self,
@@ -113,39 +130,86 @@ class Transport:
             TransportError: no connection, or it broke before the answer was whole.
         """
         url = self._urls.get(path) or self._urls.setdefault(path, self._make_url(path))
-        payload = _JsonBody(body)
-        try:
-            return await self._exchange(url, payload)
-        except (aiohttp.ClientError, OSError) as error:
-            fault = translate_fault(error, server=url.authority, is_out=payload.is_out)
-            origin = find_safe_origin(error)
-        # Outside the handler, so that nothing of aiohttp's hangs on as the context either.
-        raise fault from origin
+        payload = JsonBody(body)
+        work = self._exchange(self._begin("POST", url, payload))
+        return await say_faults(work, server=url.authority, is_out=lambda: payload.is_out)
+
+    async def send(
+        self, method: str, path: str, *, query: Mapping[str, str] | None = None
+    ) -> Reply:
+        """Send a request without a body that nobody bills for; return whatever the server says.
+
+        Raises:
+            AttemptTimeout, TransportError: as for ``post``, and never billed.
+        """
+        url = self._make_url(path).update_query(query or {})
+        work = self._exchange(self._begin(method, url))
+        return await say_faults(work, server=url.authority)
+
+    async def upload(self, path: str, form: FileForm) -> Reply:
+        """Post a file as a stream; return whatever the server says.
+
+        It may take for ever as long as something moves.
+
+        Raises:
+            EnvironmentFault: the file cannot be read.
+            AttemptTimeout: no connection, or nothing moved for long: neither file nor answer.
+            TransportError: no connection, or it broke before the answer was whole.
+        """
+        url = self._make_url(path)
+        patience = self._make_patience()
+        async with open_form(form, stall_seconds=patience.sock_read) as body:
+            begun = self._session.post(url, data=body, allow_redirects=False, timeout=patience)
+            return await say_faults(self._exchange(begun), server=url.authority)
+
+    @asynccontextmanager
+    async def download(self, path: str) -> AsyncIterator[Download]:
+        """Begin to fetch a file, of any length and for as long as something of it comes.
+
+        Raises:
+            AttemptTimeout, TransportError: the answer did not begin.
+        """
+        url = self._make_url(path)
+        headers = {"Accept": "*/*"}
+        begun = self._session.get(
+            url, headers=headers, allow_redirects=False, timeout=self._make_patience()
+        )
+        async with await say_faults(begun, server=url.authority) as response:
+            yield Download(response, server=url.authority, blot=self._blot, hide=self._hide)
+
+    def _make_patience(self) -> aiohttp.ClientTimeout:
+        """For what takes as long as it takes: only standing still ends it."""
+        usual = self._session.timeout
+        return aiohttp.ClientTimeout(total=None, connect=usual.connect, sock_read=usual.total)
 
     def _make_url(self, path: str) -> URL:
         return (self._base_url / path).with_query(self._base_url.query)
 
-    async def _exchange(self, url: URL, payload: _JsonBody) -> Reply:
-        async with await self._begin(url, payload) as response:
+    async def _exchange(self, begun: Awaitable[aiohttp.ClientResponse]) -> Reply:
+        async with await begun as response:
             answer = await _read_bounded(response.content)
             return self._blot(response.status, response.headers, answer)
 
-    async def _begin(self, url: URL, payload: _JsonBody) -> aiohttp.ClientResponse:
+    async def _begin(
+        self, method: str, url: URL, payload: JsonBody | None = None
+    ) -> aiohttp.ClientResponse:
         """Send all, and wait for the answer's headers."""
-        begun = self._session.post(url, data=payload, allow_redirects=False)
+        begun = self._session.request(method, url, data=payload, allow_redirects=False)
         if self._first_byte_seconds is None:
             return await begun
         with anyio.move_on_after(self._first_byte_seconds):
             return await begun
-        raise _NoFirstByte
+        raise NoFirstByte
+
+    def _hide(self, data: bytes) -> bytes:
+        return self._key.hide_in(data) if self._key else data
 
     def _blot(self, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
-        hide = self._key.hide_in if self._key else bytes
         shown = {
-            name.lower(): hide(value.encode("utf-8", "replace")).decode()
+            name.lower(): self._hide(value.encode("utf-8", "replace")).decode()
             for name, value in headers.items()
         }
-        return Reply(status=status, headers=shown, body=hide(body))
+        return Reply(status=status, headers=shown, body=self._hide(body))
 
 
 async def _read_bounded(stream: aiohttp.StreamReader) -> bytes:
@@ -157,62 +221,6 @@ async def _read_bounded(stream: aiohttp.StreamReader) -> bytes:
         if room < 0:
             raise aiohttp.ClientPayloadError("too long")
     return b"".join(pieces)
-
-
-def translate_fault(error: Exception, *, server: str, is_out: bool = True) -> TransientError:
-    """Our words for a fault of the wire: facts and the host, never what was sent.
-
-    Args:
-        error: what aiohttp or the system raised.
-        server: host and port.
-        is_out: whether all of the request was sent: else nothing can have been billed.
-    """
-    match error:
-        case aiohttp.ConnectionTimeoutError():
-            return AttemptTimeout(f"no connection to {server} within provider.connect_timeout_s")
-        case _NoFirstByte():
-            text = f"no answer from {server} began within provider.first_byte_timeout_s"
-            return AttemptTimeout(text, may_be_billed=is_out)
-        case TimeoutError():
-            text = f"no whole answer from {server} within provider.timeout_s"
-            return AttemptTimeout(text, may_be_billed=is_out)
-        case aiohttp.ClientConnectorError() | aiohttp.ClientHttpProxyError():
-            return TransportError(_explain_no_connection(error, server=server))
-        case aiohttp.ClientPayloadError():
-            text = f"the answer of {server} came cut or without end; it may have been billed"
-            return TransportError(text, may_be_billed=True)
-        case aiohttp.ClientResponseError():
-            text = f"{server} does not speak proper HTTP"
-        case _:
-            doubt = "; it may be billed" if is_out else " before all was sent"
-            text = f"the connection to {server} broke ({type(error).__name__}){doubt}"
-    return TransportError(text, may_be_billed=is_out)
-
-
-def _explain_no_connection(error: aiohttp.ClientError, *, server: str) -> str:
-    match error:
-        case aiohttp.ClientConnectorCertificateError(certificate_error=why):
-            reason = getattr(why, "verify_message", "") or "it is not trusted"
-            return f"the TLS certificate of {server} does not hold: {reason}"
-        case aiohttp.ClientConnectorDNSError():
-            return f"the host name of {server} cannot be resolved (DNS); check provider.base_url"
-        case aiohttp.ClientSSLError():
-            return f"no TLS with {server}: check http or https and the port in provider.base_url"
-        case aiohttp.ClientProxyConnectionError(os_error=why):
-            return f"the proxy on the way to {server} cannot be reached: {why.strerror or why}"
-        case aiohttp.ClientConnectorError(os_error=why):
-            return f"no connection to {server}: {why.strerror or type(why).__name__}"
-    return f"the proxy refused the way to {server} (HTTP {getattr(error, 'status', '?')})"
-
-
-def find_safe_origin(error: Exception) -> BaseException | None:
-    """What may be chained: aiohttp's own errors can carry our headers and proxy passwords."""
-    match error:
-        case aiohttp.ClientConnectorError(os_error=origin):
-            return origin
-        case aiohttp.ClientResponseError():
-            return None
-    return error
 
 
 def choose_timeout_seconds(settings: ProviderSettings) -> float:

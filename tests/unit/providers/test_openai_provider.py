@@ -311,6 +311,6 @@ async def test_question_that_is_gone_lends_its_frame_to_no_other() -> None:
     async with open_openai(make_settings(base_url="http://localhost"), {}) as provider:
         for number in range(100):
             question = make_question(instructions=f"number {number}.")
-            frame = provider._find_frame(question, ServiceTier.AUTO)
+            frame = provider._dialect.find_frame(question, ServiceTier.AUTO)
             del question
             assert f"number {number}.".encode() in frame.head

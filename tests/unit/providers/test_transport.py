@@ -32,10 +32,9 @@ from pipeline.providers.endpoint import choose_base_url, choose_proxy
 from pipeline.providers.transport import (
     Reply,
     choose_timeout_seconds,
-    find_safe_origin,
     open_transport,
-    translate_fault,
 )
+from pipeline.providers.wire_faults import find_safe_origin, translate_fault
 
 pytestmark = pytest.mark.anyio
 KEYED = {"OPENAI_API_KEY": PLANTED_KEY}
