@@ -59,12 +59,30 @@ async def open_routes(
         given = provider or LocalProvider(limiter=threads)
         yield Routes([builder.build_given(given)])
         return
-    wishes = list_wishes(plan.settings.provider, plan.question.model, environ)
+    wishes = list_wishes(choose_requests(plan), plan.question.model, environ)
     async with AsyncExitStack() as stack:
         routes = [await builder.build(wish, stack) for wish in wishes]
         if plan.has_budget and not plan.settings.limits.allow_unpriced:
             _check_prices(plan, wishes)
         yield Routes(routes)
+
+
+def choose_requests(plan: Plan) -> ProviderSettings:
+    """How single requests are sent: beside batches, in time, and as cheaply as that allows."""
+    settings = plan.settings.provider
+    if not plan.asks_by_batch:
+        return settings
+    is_hurried = plan.settings.batch.finish_by is not None
+    sells_flex = plan.spec is not None and plan.spec.prices is not None and plan.spec.prices.flex
+    if not is_hurried or not sells_flex:
+        is_batch = settings.service_tier is ServiceTier.BATCH
+        tier = ServiceTier.AUTO if is_batch else settings.service_tier
+        return settings.model_copy(update={"service_tier": tier})
+    full = FallbackSettings(
+        service_tier=ServiceTier.DEFAULT, causes=("no_capacity", "rate", "outage")
+    )
+    told = {"service_tier": ServiceTier.FLEX, "flex_shortage": "wait"}
+    return settings.model_copy(update={**told, "fallback": (full, *settings.fallback)})
 
 
 def list_wishes(settings: ProviderSettings, model: str, environ: Environ) -> Sequence[_Wish]:
@@ -104,12 +122,15 @@ def _overlay(
 
 
 def _check_prices(plan: Plan, wishes: Sequence[_Wish]) -> None:
-    for wish in wishes:
-        spec, tier = plan.table.find(wish.model), wish.settings.service_tier
+    lanes = [(wish.model, wish.settings.service_tier) for wish in wishes]
+    if plan.asks_by_batch:
+        lanes.append((plan.question.model, ServiceTier.BATCH))
+    for model, tier in lanes:
+        spec = plan.table.find(model)
         if spec is None or spec.prices is None or spec.prices.find(tier) is None:
             lane = "" if tier is ServiceTier.AUTO else f" in service tier {tier}"
             raise ConfigurationError(
-                f"there is a budget, but no price is known for the model {wish.model}{lane}: add "
+                f"there is a budget, but no price is known for the model {model}{lane}: add "
                 "it to a file named under `models:` in the configuration (see "
                 "configs/models.yaml), or allow it with --allow-unpriced (limits.allow_unpriced), "
                 "or run without a budget"

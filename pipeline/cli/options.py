@@ -216,3 +216,44 @@ class ServerOptions:
         if not self.fallback:
             return None
         return [{"model": model, "causes": list(_FALLBACK_ON)} for model in self.fallback]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneOptions:
+    """One by one, or in batches."""
+
+    mode: Annotated[
+        Literal["live", "batch"] | None,
+        typer.Option(
+            rich_help_panel=_SERVER, show_default=False,
+            help="batch: many requests in one file, answered within a day at half price; "
+            "live: one by one in the default lane, whatever the configuration says.",
+        ),
+    ] = None  # fmt: skip
+    finish_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", rich_help_panel=_SERVER, show_default=False,
+            help="Be done by then (06:00, or 2026-11-22T06:00): batches first; what they would "
+            "answer too late is asked one by one just in time.",
+        ),
+    ] = None  # fmt: skip
+    no_wait: Annotated[
+        bool,
+        typer.Option(
+            "--no-wait", rich_help_panel=_SERVER,
+            help="Submit batches, collect those that are ready, and leave with exit code 4; "
+            "the same command goes on.",
+        ),
+    ] = False  # fmt: skip
+
+    def as_flags(self) -> dict[str, object]:
+        """Dotted settings keys to what was given."""
+        flags: dict[str, object] = {
+            "batch.finish_by": self.finish_by,
+            "batch.wait": False if self.no_wait else None,
+        }
+        if self.mode is not None:
+            tier = ServiceTier.BATCH if self.mode == "batch" else ServiceTier.DEFAULT
+            flags["provider.service_tier"] = tier
+        return flags

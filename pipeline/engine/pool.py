@@ -10,8 +10,10 @@ from anyio.abc import ObjectReceiveStream, ObjectSendStream
 
 from pipeline.domain.errors import EnvironmentFault, LedgerAway, LedgerStaysAway, RunPaused
 from pipeline.domain.jobs import ClaimedJob, RunId
+from pipeline.engine.batch.lane import Lane
+from pipeline.engine.batch.punctual import Timekeeper
 from pipeline.engine.pacing import Pacing
-from pipeline.engine.producer import Place, Producer
+from pipeline.engine.producer import Place
 from pipeline.engine.progress import Tally
 from pipeline.engine.stages import Clock
 from pipeline.engine.worker import Worker
@@ -23,6 +25,18 @@ _log = logging.getLogger(__name__)
 
 _IDLE_POLL_SECONDS = 0.5
 _LEAST_WAIT_SECONDS = 0.05  # what is due may be locked by somebody who is claiming it
+
+
+class Producing(Protocol):
+    """What finds the images that are to be asked about."""
+
+    async def produce(
+        self,
+        places: Sequence[Place],
+        tally: Tally,
+        clock: Clock,
+        on_work: Callable[[], None],
+    ) -> None: ...
 
 
 class Serving(Protocol):
@@ -62,11 +76,13 @@ class Pool:
         self,
         plan: PoolPlan,
         *,
-        producer: Producer,
+        producer: Producing,
         queue: JobQueue,
         worker: Worker,
         settler: Serving,
         pacing: Pacing,
+        lane: Lane,
+        timekeeper: Timekeeper,
         runs: RunBook,
         clock: Clock,
         tally: Tally,
@@ -77,6 +93,8 @@ class Pool:
         self._worker = worker
         self._settler = settler
         self._pacing = pacing
+        self._lane = lane
+        self._timekeeper = timekeeper
         self._runs = runs
         self._clock = clock
         self._tally = tally
@@ -102,6 +120,7 @@ class Pool:
         """Claim and send nothing more; let what is under way settle."""
         self._is_stopping = True
         self._worker.stop()
+        self._lane.stop()
         self._scanning.cancel()
         self._wake.set()
 
@@ -120,6 +139,7 @@ class Pool:
         """
         await self._settler.prepare()
         await self._take_over()
+        await self._lane.begin()
         await self._pacing.begin()
         try:
             await self._serve_and_work()
@@ -149,12 +169,15 @@ class Pool:
 
     async def _give_back(self) -> None:
         try:
+            await self._lane.close()
             await self._queue.release(now_ms=self._clock.now_ms())
         except LedgerAway:
             if self._fault is None:  # else that is what has to be told
                 raise
 
     def _end_state(self) -> RunState:
+        if self._pause is None and not self._is_stopping:
+            self._pause = self._lane.describe_rest()
         if self._pause is not None:
             return RunState.PAUSED
         return RunState.INTERRUPTED if self._is_stopping else RunState.FINISHED
@@ -166,12 +189,27 @@ class Pool:
                 heart.start_soon(self._guard, self._beat)
                 heart.start_soon(self._pacing.keep)
                 heart.start_soon(self._worker.cut_stragglers)
+                heart.start_soon(self._serve_lane)
+                heart.start_soon(self._guard, self._timekeeper.keep, self.count_waiting)
                 async with anyio.create_task_group() as hands, receive:
                     hands.start_soon(self._guard, self._produce)
                     hands.start_soon(self._guard, self._claim, send)
                     for _ in range(self._plan.workers):
                         hands.start_soon(self._work, receive.clone())
                 heart.cancel_scope.cancel()
+
+    async def _serve_lane(self) -> None:
+        try:
+            await self._guard(self._lane.run, self._hear_news)
+        except RunPaused as pause:
+            self._pause = self._pause or pause
+            self.stop()
+
+    async def _hear_news(self) -> None:
+        """Answers came home, or pictures wait again."""
+        await self._queue.hurry_copies()
+        self._queue.look_again()
+        self._signal_work()
 
     async def _guard(self, work: Callable[..., Awaitable[None]], *given: object) -> None:
         """A fault of the machine ends the run in good order: what is under way still settles."""
@@ -212,10 +250,11 @@ class Pool:
     async def _claim_some(self) -> list[ClaimedJob]:
         room = self._plan.workers - self._in_hand
         if self._plan.limit is not None:
-            room = min(room, self._plan.limit - self._tally.settled - self._in_hand)
+            ends = self._tally.settled + self._in_hand + self._lane.outstanding
+            room = min(room, self._plan.limit - ends)
         # A claim is a transaction: take many at a time, and only when there may be some.
         is_worth_it = self._may_have_work and (room >= self._plan.workers // 4 or not self._in_hand)
-        if room <= 0 or not is_worth_it:
+        if room <= 0 or not is_worth_it or self._lane.is_closed:
             return []
         claimed = await self._queue.claim(
             self._scopes, self._plan.assignment, limit=room, now_ms=self._clock.now_ms()
@@ -226,16 +265,20 @@ class Pool:
 
     async def _wait_for_work(self) -> bool:
         """Sleep until something may be claimable; False when nothing ever will be."""
-        timeout = _IDLE_POLL_SECONDS
-        if not self._in_hand and not self._tally.is_scanning and not self._may_have_work:
+        timeout, is_idle = _IDLE_POLL_SECONDS, not self._in_hand and not self._tally.is_scanning
+        if is_idle:
+            self._lane.flush()
+        if is_idle and (not self._may_have_work or self._lane.is_closed):
+            if self._lane.is_closed and not self._lane.is_busy:
+                return False
             due = await self._queue.find_next_due(
                 self._scopes, self._plan.assignment, now_ms=self._clock.now_ms()
             )
-            if due is None:
+            if due is None and not self._lane.is_busy:
                 return await self._take_back()
             # no longer than a heartbeat: others may have done it, or given it back, by then
-            wait = max(_LEAST_WAIT_SECONDS, (due - self._clock.now_ms()) / 1000)
-            timeout = min(wait, self._plan.beat_seconds)
+            wait = self._plan.beat_seconds if due is None else (due - self._clock.now_ms()) / 1000
+            timeout = min(max(_LEAST_WAIT_SECONDS, wait), self._plan.beat_seconds)
         if self._is_limit_reached():
             return False
         with anyio.move_on_after(timeout) as waited:
@@ -258,8 +301,9 @@ class Pool:
         return bool(returned)
 
     def _is_limit_reached(self) -> bool:
-        limit = self._plan.limit
-        return limit is not None and not self._in_hand and self._tally.settled >= limit
+        if self._plan.limit is None or self._in_hand or self._lane.is_busy:
+            return False
+        return self._tally.settled + self._lane.outstanding >= self._plan.limit
 
     async def _beat(self) -> None:
         """Keep our lease, and take over from those whose lease ran out meanwhile."""

@@ -14,6 +14,8 @@ from pipeline.domain.images import IMAGE_EXTENSIONS, ImageInfo
 from pipeline.domain.jobs import ClaimedJob, JobId
 from pipeline.domain.outcomes import Cause, Deferred, Failed, Outcome, Skipped
 from pipeline.engine.asker import Asker
+from pipeline.engine.batch.lane import Lane, NoLane
+from pipeline.engine.batch.packer import Entry
 from pipeline.engine.bookkeeper import Bookkeeper
 from pipeline.engine.progress import Tally
 from pipeline.engine.shelf import Picture, PreparedShelf
@@ -36,7 +38,9 @@ class _Asking:
 class Worker:
     """Brings claimed jobs to their outcome. One object serves all tasks of a run."""
 
-    def __init__(self, stages: Stages, tally: Tally) -> None:
+    def __init__(
+        self, stages: Stages, tally: Tally, bookkeeper: Bookkeeper, lane: Lane | None = None
+    ) -> None:
         self._pictures = stages.pictures
         self._routes = stages.asking.routes
         self._ceilings = stages.ceilings
@@ -46,7 +50,8 @@ class Worker:
         self._slots = anyio.CapacityLimiter(stages.ceilings.max_concurrency)
         self._under_way: dict[bytes, _Asking] = {}
         self._shelf = PreparedShelf(stages.ceilings.file_memory.total_bytes // 2)
-        self._bookkeeper = Bookkeeper(stages, tally)
+        self._bookkeeper = bookkeeper
+        self._lane = lane or NoLane()
         self._asker = Asker(stages, tally, self._bookkeeper, self._shelf)
         self._is_stopped = False
 
@@ -121,10 +126,22 @@ class Worker:
             async with self._slots:
                 if self._is_stopped:
                     return
-                mine.outcome = await self._asker.bring_to_end(job, picture, key)
+                mine.outcome = await self._bring_to_end(job, picture, key)
         finally:
             del self._under_way[key]
             mine.ended.set()
+
+    async def _bring_to_end(self, job: ClaimedJob, picture: Picture, key: bytes) -> Outcome | None:
+        """Ask, or have it asked in a batch: None where its outcome comes later, or never."""
+        if self._lane.takes_more:
+            entry = await self._lane.add(job, picture, key)
+            if not isinstance(entry, Entry):
+                return entry
+            if entry is Entry.PACKED:
+                return None
+        if self._is_stopped or self._lane.is_closed:
+            return None
+        return await self._asker.bring_to_end(job, picture, key)
 
     def _request_key(self, picture: Picture) -> bytes:
         """Same picture, same question: same key."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import CursorResult, Select, delete, insert, select, update
+from sqlalchemy import CursorResult, Select, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline.domain.batches import BatchId, BatchReport, BatchState
@@ -256,13 +256,22 @@ class BatchBook:
         """This run's batches that are not over, oldest first."""
         return await self._list(batches.c.run_id == self._run)
 
-    async def sum_reserved(self) -> int:
-        """The most that the open lines of this run's batches can cost, nano-dollars."""
-        query = select(attempts.c.reserved_nanos).where(
-            attempt_is_open, attempts.c.run_id == self._run, attempts.c.batch_id.is_not(None)
+    @patient
+    async def sum_reserved(self, batch: BatchId) -> int:
+        """The most that the open lines of one batch can cost, nano-dollars."""
+        query = select(func.coalesce(func.sum(attempts.c.reserved_nanos), 0)).where(
+            attempt_is_open, attempts.c.batch_id == batch
         )
         async with self._database.read() as connection:
-            return sum((await connection.execute(query)).scalars())
+            return int((await connection.execute(query)).scalar_one())
+
+    @patient
+    async def read(self, batch: BatchId) -> Batch:
+        """How it stands on record."""
+        async with self._database.read() as connection:
+            return _read(
+                (await connection.execute(select(batches).where(batches.c.id == batch))).one()
+            )
 
     @patient
     async def find_lines(self, ids: Sequence[AttemptId]) -> Mapping[AttemptId, OpenLine]:

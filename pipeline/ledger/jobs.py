@@ -1,6 +1,6 @@
 """Jobs change hands: claim, reclaim, put back, mark stale."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
@@ -58,6 +58,12 @@ class JobQueue:
         self._database = database
         self._run = run
         self._selection = selection
+        self._ids: Sequence[JobId] | None = None
+        self._walk = Walk()
+
+    def narrow(self, ids: Iterable[JobId]) -> None:
+        """From now on, only these of the jobs that meet the selection."""
+        self._ids = sorted(ids)
         self._walk = Walk()
 
     @patient
@@ -222,13 +228,14 @@ class JobQueue:
     async def count_wanted(self, scopes: Sequence[Scope], assignment: Assignment) -> int:
         """How many images this run is still about, those that are claimed included."""
         return await count_wanted(
-            self._database, scopes, assignment, self._selection, is_begun=True
+            self._database, scopes, assignment, self._selection, is_begun=True, ids=self._ids
         )
 
     def _line_for(self, assignment: Assignment) -> Line:
         return Line(
             assignment=assignment,
             selection=self._selection,
+            ids=self._ids,
         )
 
     def look_again(self) -> None:
@@ -405,11 +412,12 @@ async def count_wanted(
     selection: Selection,
     *,
     is_begun: bool,
+    ids: Sequence[JobId] | None = None,
 ) -> int:
     """How many images a run with this selection is about.
 
     Before it has begun, those that wait and those it will put back; then, those that wait and
-    those that are claimed.
+    those that are claimed. With ``ids``, only those of these jobs.
     """
     states = (JobState.PENDING, JobState.LEASED) if is_begun else (JobState.PENDING,)
     async with database.read() as connection:
@@ -426,4 +434,6 @@ async def count_wanted(
             )
             is_wanted = or_(is_wanted, will_be_put_back)
         query = select(func.count()).select_from(jobs).where(is_wanted, lies_in(scopes))
+        if ids is not None:
+            query = query.where(among(connection, jobs.c.id, ids))
         return await connection.scalar(query) or 0

@@ -49,6 +49,18 @@ class Budget:
         self.reserved += worst
         return worst
 
+    def has_room(self, worst: NanoDollars | None) -> bool:
+        """Whether ``reserve`` would let a request through at once."""
+        return self.cap is None or self.spent + self.reserved + (worst or 0) <= self.cap
+
+    def take_over(self, reserved: int) -> None:
+        """Hold what requests that an earlier run sent can still cost, whatever the cap says."""
+        self.reserved += reserved
+
+    def give_back(self, reserved: int) -> None:
+        """What was held is not needed: its requests were never sent."""
+        self.settle(NanoDollars(reserved), NanoDollars(0))
+
     def settle(self, reserved: NanoDollars, cost: NanoDollars | None) -> None:
         """Give a reservation back and book what was paid.
 
@@ -64,7 +76,7 @@ class Budget:
 
     async def _wait_for_room(self, worst: NanoDollars) -> None:
         assert self.cap is not None  # noqa: S101  asked only with a cap
-        while self.spent + self.reserved + worst > self.cap:
+        while not self.has_room(worst):
             if not self.reserved:
                 raise BudgetExhausted(
                     f"the budget of ${to_usd(self.cap)} has ${to_usd(self.cap - self.spent)} left "

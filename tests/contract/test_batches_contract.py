@@ -160,9 +160,9 @@ async def test_what_is_known_of_a_file_is_written_with_its_line(desk: Desk) -> N
 
 async def test_what_can_be_lost_is_the_worst_of_every_open_line(desk: Desk) -> None:
     batch, _ = await pack(desk)
-    assert await book_of(desk).sum_reserved() == 2 * make_terms().reserved_nanos
+    assert await book_of(desk).sum_reserved(batch.id) == 2 * make_terms().reserved_nanos
     await book_of(desk).discard(batch.id, now_ms=NOW)
-    assert await book_of(desk).sum_reserved() == 0
+    assert await book_of(desk).sum_reserved(batch.id) == 0
 
 
 async def test_the_next_step_is_kept_until_there_is_an_answer(desk: Desk) -> None:

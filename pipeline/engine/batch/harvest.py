@@ -1,0 +1,254 @@
+"""Settles what came of a batch, line by line; doing it again changes nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import anyio
+
+from pipeline.domain.batches import Answered, BatchLine, BatchReport, RemoteState, Unanswered
+from pipeline.domain.errors import (
+    AskError,
+    InvalidAnswer,
+    LineExpired,
+    ModelSubstituted,
+    RunPaused,
+)
+from pipeline.domain.jobs import AttemptId, ReviewState
+from pipeline.domain.outcomes import AT_ONCE, Cause, Deferred, Failed, Outcome, Spend, Tagged
+from pipeline.domain.usage import NanoDollars, TokenUsage
+from pipeline.domain.vision import ServiceTier, VisionResponse
+from pipeline.engine.batch.route import BatchReading, BatchRoute
+from pipeline.engine.bookkeeper import Bookkeeper
+from pipeline.engine.progress import Tally
+from pipeline.engine.retry import Attempt, MoreRoom, Wait, decide
+from pipeline.engine.stages import Stages
+from pipeline.engine.weighing import cost_of, give_up
+from pipeline.ledger.batches import Batch, BatchBook, OpenLine
+from pipeline.ledger.settlement import Settlement
+from pipeline.providers.model_names import is_same_model
+
+_AT_ONCE: Final = 200
+"""Lines that are read, looked up and settled together."""
+_BATCH: Final = ServiceTier.BATCH.value
+
+
+@dataclass(slots=True)
+class Yield:
+    """What a harvest brought."""
+
+    answers: int = 0
+    again: int = 0
+    """Pictures that wait again."""
+    pause: RunPaused | None = None
+    """Why every line of another batch would fail, too."""
+
+
+class Harvester:
+    """Reads output and error files as streams. One object serves all batches of a run."""
+
+    def __init__(
+        self,
+        route: BatchRoute,
+        *,
+        book: BatchBook,
+        stages: Stages,
+        bookkeeper: Bookkeeper,
+        tally: Tally,
+    ) -> None:
+        self._route = route
+        self._book = book
+        self._settler = stages.settler
+        self._budget = stages.ceilings.budget
+        self._clock = stages.clock
+        # a repair would wait another day: another try is as soon there
+        self._policy = replace(stages.asking.policy, may_repair=False)
+        self._requires_model = stages.asking.requires_model
+        self._bookkeeper = bookkeeper
+        self._tally = tally
+
+    async def harvest(self, batch: Batch, report: BatchReport) -> Yield:
+        """Settle every line of a batch that is over.
+
+        Raises:
+            AskError: a file could not be read to its end; what was read is settled.
+            EnvironmentFault: the ledger failed.
+        """
+        reading = await self._route.read_answers(batch.version_id)
+        brought = Yield()
+        for file_id in (report.output_file, report.error_file):
+            if file_id is None:
+                continue
+            lines: list[BatchLine] = []
+            async for line in self._route.desk.read_lines(file_id, model=batch.model):
+                lines.append(line)
+                if len(lines) == _AT_ONCE:
+                    await self._settle_lines(batch, lines, reading, brought)
+                    lines = []
+            await self._settle_lines(batch, lines, reading, brought)
+        await self._settle_unnamed(batch, report, reading, brought)
+        return brought
+
+    async def _settle_lines(
+        self, batch: Batch, lines: Sequence[BatchLine], reading: BatchReading, brought: Yield
+    ) -> None:
+        named = {AttemptId(int(line.custom_id)): line for line in lines if _is_ours(line)}
+        found = await self._book.find_lines(list(named)) if named else {}
+        async with anyio.create_task_group() as group:
+            for attempt_id, line in found.items():
+                outcome = self._weigh(named[attempt_id], line, reading, brought)
+                group.start_soon(self._settle, batch, line, outcome, reading)
+
+    async def _settle_unnamed(
+        self, batch: Batch, report: BatchReport, reading: BatchReading, brought: Yield
+    ) -> None:
+        """Lines that are in neither file: not worked on where the batch ended early; else lost."""
+        is_lost = report.state is RemoteState.COMPLETED
+        while lines := await self._book.list_lines(batch.id, limit=_AT_ONCE):
+            if is_lost:
+                self._tally.warn(
+                    f"the files of batch {batch.remote_id} lack lines that it was given; "
+                    "they may have been billed and are asked again"
+                )
+            async with anyio.create_task_group() as group:
+                for line in lines:
+                    outcome = _put_off(
+                        Cause.LOST if is_lost else Cause.EXPIRED,
+                        f"the files of batch {batch.remote_id} do not name it",
+                        may_be_billed=is_lost,
+                        next_step=line.job.next_step,
+                    )
+                    brought.again += 1
+                    group.start_soon(self._settle, batch, line, outcome, reading)
+
+    def _weigh(
+        self, line: BatchLine, asked: OpenLine, reading: BatchReading, brought: Yield
+    ) -> Outcome:
+        """What becomes of a line's picture."""
+        try:
+            if isinstance(line, Unanswered):
+                raise line.error
+            outcome: Outcome = self._accept(line, asked, reading)
+            brought.answers += 1
+        except AskError as error:
+            outcome = self._judge(error, asked)
+            brought.again += isinstance(outcome, Deferred)
+        except RunPaused as pause:
+            brought.pause = brought.pause or pause
+            brought.again += 1
+            outcome = _put_off(Cause.PAUSED, str(pause), next_step=asked.job.next_step)
+        return outcome
+
+    def _accept(self, line: Answered, asked: OpenLine, reading: BatchReading) -> Tagged:
+        """Read an answer.
+
+        Raises:
+            AskError: it is of no use.
+        """
+        response = line.response
+        if not is_same_model(self._route.question.model, response.model):
+            self._tally.substituted += 1
+            if self._requires_model:
+                raise ModelSubstituted(
+                    f"{response.model} answered, not {self._route.question.model}, and "
+                    "provider.require_model is exact",
+                    response=response,
+                    request_id=response.request_id,
+                )
+        answer, confidence = reading.reader.read(response)
+        self._bookkeeper.suspects.note_answer(is_good=True)
+        return Tagged(answer=answer, confidence=confidence, spend=self._price(response, asked))
+
+    def _judge(self, error: AskError, asked: OpenLine) -> Outcome:
+        """Whether a line is to be sent again, and as what."""
+        spend = None if error.response is None else self._price(error.response, asked)
+        if error.response is not None:
+            self._bookkeeper.suspects.note_answer(is_good=False)
+        if isinstance(error, LineExpired):
+            return _put_off(error.cause, str(error), next_step=asked.job.next_step)
+        decision = decide(error, self._describe_try(error, asked), self._policy)
+        match decision:
+            case MoreRoom():
+                return _put_off(error.cause, str(error), spend=spend, next_step="more_room")
+            case Wait(counts=counts):
+                return _put_off(
+                    error.cause,
+                    str(error),
+                    spend=spend,
+                    counts=counts,
+                    may_be_billed=error.may_be_billed,
+                    next_step=asked.job.next_step,
+                )
+        return give_up(error, spend)
+
+    def _describe_try(self, error: AskError, asked: OpenLine) -> Attempt:
+        tries = asked.job.attempts + 1
+        return Attempt(
+            tries=tries,
+            chance=self._clock.chance(),
+            bad_answers=tries if isinstance(error, InvalidAnswer) else 0,
+            had_more_room=asked.step == "more_room",
+        )
+
+    def _price(self, response: VisionResponse, asked: OpenLine) -> Spend:
+        pricing, usage = self._route.pricing, response.usage
+        if response.usage_is_estimated:
+            usage = TokenUsage(input=asked.quoted_input, output=asked.quoted_output)
+        return Spend(
+            usage=usage,
+            cost=pricing.cost(usage, model=response.model, tier=_BATCH),
+            model=response.model,
+            service_tier=_BATCH,
+            usage_is_estimated=response.usage_is_estimated,
+            request_id=response.request_id,
+            saved=pricing.saving(usage, model=response.model, tier=_BATCH),
+        )
+
+    async def _settle(
+        self, batch: Batch, line: OpenLine, outcome: Outcome, reading: BatchReading
+    ) -> None:
+        tagged = outcome if isinstance(outcome, Tagged) else None
+        settlement = Settlement(
+            job=line.job,
+            outcome=outcome,
+            settled_at_ms=self._clock.now_ms(),
+            attempt_id=line.attempt_id,
+            request_key=line.request_key,
+            tags=reading.flat_tags(tagged.answer) if tagged else (),
+            review=reading.review_of(tagged.confidence) if tagged else ReviewState.NONE,
+            version_id=batch.version_id,
+        )
+        if isinstance(outcome, Failed):
+            self._bookkeeper.suspects.add(line.job.id, outcome.cause, self._route.name)
+        with anyio.CancelScope(shield=True):
+            is_ours = await self._settler.settle(settlement)
+            self._budget.settle(NanoDollars(line.reserved_nanos), cost_of(outcome))
+        if is_ours:
+            self._tally.add_outcome(outcome)
+        else:
+            self._tally.late += 1
+
+
+def _is_ours(line: BatchLine) -> bool:
+    return line.custom_id.isdecimal()
+
+
+def _put_off(
+    cause: Cause,
+    message: str,
+    *,
+    spend: Spend | None = None,
+    counts: bool = False,
+    may_be_billed: bool = False,
+    next_step: str | None = None,
+) -> Deferred:
+    """The picture goes into another batch."""
+    return Deferred(
+        cause=cause,
+        message=message,
+        not_before=AT_ONCE,
+        spend=spend,
+        counts=counts,
+        may_be_billed=may_be_billed,
+        next_step=next_step,
+    )
