@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pipeline.config.complaints import show
 from pipeline.config.settings import Settings
+from pipeline.costs.drift import Slope, describe_drift
 from pipeline.costs.models import ModelSpec, ModelTable
 from pipeline.domain.vision import Detail, ServiceTier
 
@@ -199,6 +200,18 @@ def check_detail(detail: Detail, spec: ModelSpec | None, *, api: str) -> Finding
             "detail", "detail: original needs the Responses API", "set provider.api to responses"
         )
     return None if spec is None else _good("detail", f"{detail} is offered")
+
+
+def check_drift(model: str, slope: Slope, spec: ModelSpec | None) -> Finding | None:
+    """Whether a model was seen to count other picture tokens than its formula; None if not.
+
+    Args:
+        model: that answered.
+        slope: what was measured on its answers.
+        spec: whose formula that was measured against.
+    """
+    told = describe_drift(model, slope, spec)
+    return None if told is None else _warn("tokens", *told)
 
 
 def check_extra(extra: str, purpose: str, *, is_installed: bool) -> Finding:

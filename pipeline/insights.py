@@ -3,20 +3,30 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.costs.drift import correct_multiplier, describe_drift
+from pipeline.costs.models import ModelTable
 from pipeline.domain.jobs import JobState
 from pipeline.domain.outcomes import CAUSE_HELP, Cause
 from pipeline.domain.usage import to_usd
 from pipeline.domain.vision import ServiceTier
 from pipeline.ledger.catalogue import Scope
 from pipeline.ledger.reading import FailureGroup, LedgerReader
-from pipeline.ledger.sums import Share, Spending
+from pipeline.ledger.sums import Drift, Share, Spending
 from pipeline.providers.model_names import is_same_model, is_same_tier
 
 
 async def describe_status(
-    reader: LedgerReader, *, scopes: Sequence[Scope] | None, profile: str | None, now_ms: int
+    reader: LedgerReader,
+    *,
+    scopes: Sequence[Scope] | None,
+    profile: str | None,
+    models: ModelTable,
+    now_ms: int,
 ) -> dict[str, Any]:
-    """The ledger as it stands: counts, the latest run, spend of that run and of all time."""
+    """The ledger as it stands: counts, the latest run, spend of that run and of all time.
+
+    ``models`` is the table whose formulas counted the pictures.
+    """
     counts = await reader.count_jobs(scopes, profile=profile)
     waiting = await reader.count_waiting(scopes, profile=profile)
     departures = await reader.count_departures(scopes)
@@ -53,6 +63,13 @@ async def describe_status(
             "written_tokens": spending.cache_write_tokens,
             "saved_usd": to_usd(spending.saved_nanos),
         },
+        "quoted_usd": to_usd(spending.quoted_nanos),
+        "saved": _describe_saving(spending),
+        "drift": [
+            _describe_drift(drift, models)
+            for drift in await reader.measure_drift()
+            if is_same_model(drift.model_asked, drift.model_answered)
+        ],
         "shares": [_describe_share(share) for share in await reader.list_shares()],
         "unpriced_answers": spending.unpriced,
         "estimate_usd": summary.get("estimate_usd"),
@@ -80,9 +97,43 @@ def _describe_share(share: Share) -> dict[str, Any]:
         "tier_answered": share.tier_answered or None,
         "answers": share.answers,
         "cost_usd": to_usd(share.cost_nanos),
+        "quoted_usd": to_usd(share.quoted_nanos),
         "is_substitute": is_substitute,
         "is_other_tier": not is_same_tier(tier, share.tier_answered or None),
     }
+
+
+def _describe_saving(spending: Spending) -> dict[str, int]:
+    """What right-sized pictures saved against sending the files as they are."""
+    return {
+        "bytes": spending.original_bytes - spending.sent_bytes,
+        "picture_tokens": spending.original_tokens - spending.picture_tokens,
+        "sent_bytes": spending.sent_bytes,
+        "original_bytes": spending.original_bytes,
+    }
+
+
+def _describe_drift(drift: Drift, models: ModelTable) -> dict[str, Any]:
+    """What a model counts for a token of the formula; no factor: it cannot be told."""
+    factor, spec = drift.slope.factor, models.find(drift.model_asked)
+    multiplier = correct_multiplier(spec, factor) if spec and factor else None
+    told = describe_drift(drift.model_answered, drift.slope, spec)
+    return {
+        "model": drift.model_answered,
+        "answers": drift.slope.answers,
+        "factor": None if factor is None else round(float(factor), 4),
+        "is_telling": told is not None,
+        "multiplier": None if multiplier is None else float(multiplier),
+        "remark": _remark_on_drift(drift, told),
+    }
+
+
+def _remark_on_drift(drift: Drift, told: tuple[str, str] | None) -> str:
+    if told is not None:
+        return ": ".join(told)
+    if drift.slope.factor is None:
+        return "the pictures are too much alike in size to be told apart from the words"
+    return ""
 
 
 def _share(part: int, whole: int) -> float:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pipeline.bootstrap.plan import Plan
     from pipeline.config.settings import ProviderSettings, Settings
     from pipeline.diagnosis import Finding, FolderFacts
+    from pipeline.ledger.sums import Drift
 
 _SIGNS: Final = {"good": "✓", "warning": "!", "bad": "✗"}
 _STYLES: Final = {"good": "green", "warning": "yellow", "bad": "red"}
@@ -200,6 +201,7 @@ def _examine_plan(settings: "Settings") -> "Iterator[Finding]":
     yield check_model(plan.question.model, plan.spec, today=today, known=plan.table)
     yield from _examine_answer(plan)
     yield from _examine_others(plan, today)
+    yield from _examine_drift(plan)
 
 
 def _examine_answer(plan: "Plan") -> "Iterator[Finding]":
@@ -239,6 +241,40 @@ def _examine_others(plan: "Plan", today: "date") -> "Iterator[Finding]":
         tier = wish.settings.service_tier
         if spec is not None and (wish.model, tier) != (first.model, first.settings.service_tier):
             yield check_prices(wish.model, spec, tier=tier, detail=plan.profile.detail)
+
+
+def _examine_drift(plan: "Plan") -> "Iterator[Finding]":
+    """Whether earlier answers counted pictures as the model table does."""
+    from pipeline.diagnosis import check_drift
+    from pipeline.providers.model_names import is_same_model
+
+    for drift in _read_drift(plan.settings):
+        if is_same_model(drift.model_asked, drift.model_answered):
+            spec = plan.table.find(drift.model_asked)
+            finding = check_drift(drift.model_answered, drift.slope, spec)
+            if finding is not None:
+                yield finding
+
+
+def _read_drift(settings: "Settings") -> "list[Drift]":
+    """Nothing where there is no ledger that can be read: that is told of elsewhere."""
+    from pipeline.ledger.database import Database, parse_ledger_url
+    from pipeline.ledger.reading import LedgerReader
+    from pipeline.ledger.schema import HEAD
+
+    found: list[Drift] = []
+
+    async def look() -> int:
+        if await find_revision(settings) == HEAD:
+            async with Database(parse_ledger_url(settings.ledger.url)) as database:
+                found.extend(await LedgerReader(database).measure_drift())
+        return DONE
+
+    try:
+        run_async(look)
+    except PipelineError:
+        return []
+    return found
 
 
 def _examine_server(settings: "ProviderSettings") -> "Iterator[Finding]":

@@ -32,11 +32,19 @@ def status(*, chosen: SettingsOptions, output: OutputOptions) -> int:
 
 
 async def _show_status(settings: "Settings", output: OutputOptions) -> int:
+    from datetime import UTC, datetime
+
+    from pipeline.costs.models import load_models
     from pipeline.insights import describe_status
 
+    models = load_models(*settings.models, on=datetime.now(UTC).date())
     async with open_known_ledger(settings) as ledger:
         document = await describe_status(
-            ledger.reader, scopes=None, profile=None, now_ms=time.time_ns() // 1_000_000
+            ledger.reader,
+            scopes=None,
+            profile=None,
+            models=models,
+            now_ms=time.time_ns() // 1_000_000,
         )
     if output.as_json:
         show_document(document)

@@ -84,8 +84,10 @@ def _facts_of_run(document: Mapping[str, Any]) -> Iterable[tuple[str, str, str]]
         for answer in document["answers"]:
             yield "answers", f"{answer['count']:,}", f"by {_name_lane(answer)}"
     yield from _facts_of_spend(document)
+    yield from _facts_of_quote(document["quote"], document["estimate_usd"])
     if document["cache_saved_usd"] != "0":
         yield "saved", format_usd(document["cache_saved_usd"]), "by the server's prompt cache"
+    yield from _facts_of_saving(document["saved"])
     yield "images/s", f"{document['images_per_s']:,.1f}", ""
 
 
@@ -106,9 +108,57 @@ def _facts_of_spend(document: Mapping[str, Any]) -> Iterable[tuple[str, str, str
         )
     unpriced = document["unpriced_answers"]
     remark = f"and {unpriced:,} answers of a model without a known price" if unpriced else ""
-    if not remark and document.get("estimate_usd") not in (None, "0"):
-        remark = f"estimate {format_usd(document['estimate_usd'])}"
     yield "cost", format_usd(document["cost_usd"]), remark
+
+
+def _facts_of_quote(quote: Mapping[str, Any], estimate_usd: str) -> Iterable[tuple[str, str, str]]:
+    """What was expected, and why the bill differs, in hundredths of what was expected."""
+    quoted = Decimal(quote["quoted_usd"])
+    if not quoted:
+        if estimate_usd != "0":
+            yield "estimate", format_usd(estimate_usd), "for what is under way"
+        return
+    parts = [
+        f"{_GAPS.get(cause, cause)} {share}"
+        for cause, amount in quote["causes"].items()
+        if (share := format_share(Decimal(amount) / quoted)) != _NO_SHARE
+    ]
+    share = format_share(Decimal(quote["difference_usd"]) / quoted)
+    because = f": {', '.join(parts)}" if parts else ""
+    yield "quote", format_usd(quote["quoted_usd"]), f"difference {share}{because}"
+
+
+def _facts_of_saving(saved: Mapping[str, int]) -> Iterable[tuple[str, str, str]]:
+    """What right-sized pictures saved; nothing where they were sent as they are."""
+    whole, tokens = saved["original_bytes"], saved["picture_tokens"]
+    words = f"{tokens:,} picture tokens" if tokens > 0 else ""
+    if saved["bytes"] > 0:
+        sent, original = format_bytes(saved["sent_bytes"]), format_bytes(whole)
+        remark = f"of the bytes ({sent} of {original} sent)" + (f" and {words}" if words else "")
+        yield "saved", f"{100 * saved['bytes'] // whole} %", f"{remark} by {_RIGHT_SIZED}"
+    elif words:
+        yield "saved", f"{tokens:,}", f"picture tokens by {_RIGHT_SIZED}"
+
+
+_RIGHT_SIZED = "sending right-sized pictures"
+_NO_SHARE = "0.0 %"
+_GAPS = {"follow_ups": "follow-ups", "tried_again": "tried again", "not_billed": "not billed"}
+
+
+def format_share(share: Decimal) -> str:
+    """A difference in hundredths, with its sign: ``+1.8 %``."""
+    text = f"{100 * share:+.1f} %"
+    return _NO_SHARE if text[1:] == _NO_SHARE else text.replace("-", "\N{MINUS SIGN}")
+
+
+def format_bytes(count: int) -> str:
+    """``730 B``, ``1.2 kB``, ``9.3 GB``: powers of a thousand."""
+    size, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 999.5:  # noqa: PLR2004  what rounds to a thousand is one of the next
+            break
+        size, unit = size / 1_000, larger
+    return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
 
 
 def _describe_findings(scan: Mapping[str, int]) -> str:
@@ -162,14 +212,19 @@ def _facts_of_ledger(document: Mapping[str, Any]) -> Iterable[tuple[str, str, st
     yield "gone", f"{images['gone']:,}", ""
     yield "moved", f"{images['moved']:,}", ""
     yield "requests", f"{requests['sent']:,}", _join(requests, ("lost", "whose answer never came"))
-    yield from _facts_of_spend({**document, "estimate_usd": None})
+    yield from _facts_of_spend(document)
     yield from _facts_of_periods(document)
     yield from _facts_of_cache(document["cache"])
+    yield from _facts_of_saving(document["saved"])
     for model, count in document["models"].items():
         yield "answers", f"{count:,}", f"by {defuse(model)}"
     for share in document["shares"]:
         if remark := _remark_on_share(share):
             yield "other", f"{share['answers']:,}", remark
+    for drift in document["drift"]:
+        if drift["is_telling"]:
+            share = format_share(Decimal(str(drift["factor"])) - 1)
+            yield "drift", share, defuse(drift["remark"])
 
 
 def _facts_of_periods(document: Mapping[str, Any]) -> Iterable[tuple[str, str, str]]:

@@ -21,6 +21,7 @@ from pipeline.domain.outcomes import Cause, Deferred, Outcome, Passed, Reused, T
 from pipeline.domain.usage import NanoDollars, to_usd
 from pipeline.domain.vision import VisionResponse
 from pipeline.engine.bookkeeper import Bookkeeper
+from pipeline.engine.comparison import FIRST_STEP, Asked
 from pipeline.engine.following import Following
 from pipeline.engine.progress import Tally
 from pipeline.engine.routes import Resting, Route
@@ -57,6 +58,7 @@ class _Turn:
 
     passed: Pass
     reserved: NanoDollars
+    asked: Asked
     paid: NanoDollars | None = _NOTHING
     """None: nobody knows."""
     is_sent: bool = False
@@ -90,17 +92,23 @@ class Asker:
         Raises:
             RunPaused: after the job was given back untouched.
         """
-        found: Outcome | Step | None = Step(route=self._choose(picture), key=key)
+        found: Outcome | Step | None = self._begin(job, picture, key)
         while isinstance(found, Step):
             found = await self._take(job, picture, found)
         return found
+
+    def _begin(self, job: ClaimedJob, picture: Picture, key: bytes) -> Step:
+        route = self._choose(picture)
+        if job.next_step == "more_room":  # an answer was cut in a batch
+            return Step(route=route, key=key, name="more_room", has_more_room=True)
+        return Step(route=route, key=key)
 
     async def _take(self, job: ClaimedJob, picture: Picture, step: Step) -> Outcome | Step | None:
         """One request; what comes of it, or the one that follows."""
         if step.delay_seconds:
             with anyio.move_on_after(step.delay_seconds):
                 await self._stopped.wait()
-        async with self._wait_for_turn(picture, step) as turn:
+        async with self._wait_for_turn(job, picture, step) as turn:
             if self._stopped.is_set():
                 return None
             if turn is None:
@@ -125,7 +133,9 @@ class Asker:
         return self._routes.choose(self._clock.monotonic(), picture.prepared)
 
     @asynccontextmanager
-    async def _wait_for_turn(self, picture: Picture, step: Step) -> AsyncIterator[_Turn | None]:
+    async def _wait_for_turn(
+        self, job: ClaimedJob, picture: Picture, step: Step
+    ) -> AsyncIterator[_Turn | None]:
         """A turn by rate and budget; None when the run was stopped meanwhile."""
         gate = step.route.gate
         passed = await gate.enter(step.count_tokens(picture))
@@ -135,7 +145,13 @@ class Asker:
         turn: _Turn | None = None
         try:
             reserved = await self._budget.reserve(step.find_worst(picture))
-            turn = _Turn(passed=passed, reserved=reserved)
+            asked = Asked(
+                job=job.id,
+                step=step.name,
+                quote=step.quote(picture, original_bytes=job.image.size),
+                pricing=step.route.pricing,
+            )
+            turn = _Turn(passed=passed, reserved=reserved, asked=asked)
             yield turn
         finally:
             if turn is not None:
@@ -160,6 +176,7 @@ class Asker:
             endpoint=step.route.name,
             step=step.name,
             reserved_nanos=turn.reserved,
+            quote=turn.asked.quote,
         )
         while True:
             # Shielded: once it is handed in it will be written, and somebody has to settle it.
@@ -202,7 +219,7 @@ class Asker:
         self, job: ClaimedJob, picture: Picture, step: Step, turn: _Turn, attempt: AttemptId
     ) -> Outcome | Step | None:
         """Send one request and settle it."""
-        self._count_request(job, picture, step)
+        self._count_request(job, turn.asked)
         turn.is_sent, turn.paid = True, None
         step.route.gate.note_sent(turn.passed)
         self._routes.note_sent(step.route)
@@ -231,6 +248,7 @@ class Asker:
             turn.paid = cost_of(outcome)
             with anyio.CancelScope(shield=True):
                 is_ours = await self._settle(job, picture, outcome, step, attempt)
+                self._tally.note_difference(turn.asked, outcome)
         if pause is not None and is_over:
             raise pause
         if not isinstance(outcome, Passed):
@@ -349,14 +367,13 @@ class Asker:
         is_empty = self._asking.says_nothing(outcome.answer or {})
         return route.breaker.note_answer(now=self._clock.monotonic(), is_empty=is_empty)
 
-    def _count_request(self, job: ClaimedJob, picture: Picture, step: Step) -> None:
+    def _count_request(self, job: ClaimedJob, asked: Asked) -> None:
         self._tally.requests += 1
         self._tally.retried += job.tried_since_ms is not None
         self._tally.in_flight += 1
-        self._tally.steps[step.name] += 1
-        if step.name == "ask" and job.tried_since_ms is None:
-            expected = step.route.pricing.expected_cost(picture.prepared)
-            self._tally.estimate_nanos += expected or 0
+        self._tally.steps[asked.step] += 1
+        if asked.step == FIRST_STEP and job.tried_since_ms is None:
+            self._tally.estimate_nanos += asked.quote.cost or 0
 
     def _warn_of_budget(self) -> None:
         if self._budget.is_nearly_spent:

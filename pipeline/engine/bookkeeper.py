@@ -72,7 +72,7 @@ class Bookkeeper:
         if is_ours:
             self._tally.add_outcome(outcome)
         else:
-            self._tally.late += 1
+            self._tally.add_late(outcome)
         return is_ours
 
     def _review(self, outcome: Tagged | Reused) -> ReviewState:

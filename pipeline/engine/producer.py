@@ -46,6 +46,18 @@ class Producer:
         on_work: Callable[[], None] = lambda: None,
     ) -> None:
         """Scan all places; ``on_work`` is called whenever there may be something to claim."""
+        await self.list(places, tally, clock, on_work)
+        tally.is_scanning = False
+        on_work()
+
+    async def list(
+        self,
+        places: Sequence[Place],
+        tally: Tally,
+        clock: Clock,
+        on_work: Callable[[], None] = lambda: None,
+    ) -> None:
+        """The same, but that the tally's scan goes on: its end is the caller's to tell."""
         for place in places:
             # first: what failed under an older version of the profile is no less wanted
             await self._queue.put_back_failed(place.scope, self._assignment)
@@ -56,9 +68,7 @@ class Producer:
             await self._scan(place, tally, now_ms, on_work)
         if tally.gone:
             tally.moved = await self._catalogue.match_moved(self._run, now_ms=now_ms)
-        tally.is_scanning = False
         _log.info("scan.finished", extra={"seen": tally.seen, "gone": tally.gone})
-        on_work()
 
     async def _scan(
         self, place: Place, tally: Tally, now_ms: int, on_work: Callable[[], None]

@@ -12,10 +12,10 @@ from pipeline.domain.outcomes import (
     Passed,
     Reused,
     Skipped,
-    Spend,
     Tagged,
 )
 from pipeline.domain.usage import TokenUsage
+from pipeline.engine.comparison import Asked, Comparison
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +61,16 @@ class Tally:
     steps: Counter[str] = field(default_factory=Counter)
     """Requests by what they were for: ``ask``, ``repair``, ``more_room``, ``fallback``."""
     estimate_nanos: int = 0
+    """What this run sent first tries of was expected to cost; batches may come home later."""
+    comparison: Comparison = field(default_factory=Comparison)
+    batches: int = 0
+    """That are not over."""
+    batches_over: int = 0
+    """That this run settled."""
+    in_batches: int = 0
+    """Pictures in batches that are not over."""
+    answered_in_batches: int = 0
+    """Of these, those that the server is done with."""
     warnings: list[str] = field(default_factory=list)
     """What a person should know although nothing failed."""
 
@@ -102,10 +112,21 @@ class Tally:
             case Failed(cause=cause):
                 self.failed += 1
                 self.causes[cause] += 1
-        if isinstance(outcome, Tagged | Deferred | Passed | Failed) and outcome.spend is not None:
-            self._add_spend(outcome.spend)
+        self._add_spend(outcome)
 
-    def _add_spend(self, spend: Spend) -> None:
+    def add_late(self, outcome: Outcome) -> None:
+        """Count an attempt whose job is not ours any more: what it cost is."""
+        self.late += 1
+        self._add_spend(outcome)
+
+    def note_difference(self, asked: Asked, outcome: Outcome) -> None:
+        """Compare what a settled request cost with its quote; once for each, late or not."""
+        self.comparison.note(asked, outcome)
+
+    def _add_spend(self, outcome: Outcome) -> None:
+        spend = None if isinstance(outcome, Reused | Skipped) else outcome.spend
+        if spend is None:
+            return
         self.usage += spend.usage
         self.cost_nanos += spend.cost or 0
         self.saved_nanos += spend.saved

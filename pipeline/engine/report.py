@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline.domain.jobs import JobState, RunId
 from pipeline.domain.usage import to_usd
+from pipeline.engine.comparison import Comparison
 from pipeline.engine.progress import Tally
 
 
@@ -59,10 +60,35 @@ def describe_run(
         "downgraded": tally.downgraded,
         "unpriced_answers": tally.unpriced,
         "estimate_usd": to_usd(tally.estimate_nanos),
+        "quote": _describe_quote(tally),
+        "saved": _describe_saving(tally.comparison),
         "elapsed_s": round(elapsed_seconds, 3),
         "images_per_s": round(tally.settled / elapsed_seconds, 3) if elapsed_seconds else 0.0,
         "warnings": list(tally.warnings),
         "causes": {cause.value: count for cause, count in tally.causes.most_common()},
+    }
+
+
+def _describe_quote(tally: Tally) -> dict[str, Any]:
+    """What the pictures were quoted at, and why the bill differs: causes add up to difference."""
+    quoted, actual = tally.comparison.quoted_nanos, tally.cost_nanos
+    return {
+        "quoted_usd": to_usd(quoted),
+        "actual_usd": to_usd(actual),
+        "difference_usd": to_usd(actual - quoted),
+        "causes": {
+            gap.value: to_usd(nanos) for gap, nanos in tally.comparison.explain(actual).items()
+        },
+    }
+
+
+def _describe_saving(comparison: Comparison) -> dict[str, int]:
+    """What right-sized pictures saved against sending the files as they are."""
+    return {
+        "bytes": comparison.original_bytes - comparison.sent_bytes,
+        "picture_tokens": comparison.saved_tokens,
+        "sent_bytes": comparison.sent_bytes,
+        "original_bytes": comparison.original_bytes,
     }
 
 

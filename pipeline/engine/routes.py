@@ -8,10 +8,12 @@ from enum import Enum, auto
 from functools import partial
 from typing import Final, Protocol
 
+from pipeline.costs.differences import Gaps
 from pipeline.costs.image_tokens import TooManyPatches
 from pipeline.domain.errors import RateStuck, RunPaused, ServerDown
 from pipeline.domain.images import PreparedImage
-from pipeline.domain.usage import NanoDollars, TokenUsage
+from pipeline.domain.outcomes import Spend
+from pipeline.domain.usage import NanoDollars, Quote, TokenUsage
 from pipeline.domain.vision import Question, ServiceTier
 from pipeline.engine.retry import Why
 from pipeline.limits.breaker import Breaker
@@ -34,8 +36,14 @@ class Pricing(Protocol):
     def estimate_usage(self, image: PreparedImage) -> TokenUsage:
         """Tokens that asking about this picture is expected to take."""
 
-    def expected_cost(self, image: PreparedImage) -> NanoDollars | None:
-        """Nano-dollars that asking about it is expected to cost; None without a price."""
+    def quote(self, image: PreparedImage, *, original_bytes: int) -> Quote:
+        """What asking about it is expected to use and cost; raises TooManyPatches."""
+
+    def quote_repair(self, answer: str) -> Quote:
+        """What putting this answer right is expected to use and cost."""
+
+    def split_difference(self, quote: Quote, spend: Spend) -> Gaps:
+        """Why an answer cost other than quoted: parts that add up to the difference."""
 
     def estimate_tokens(self, image: PreparedImage | None, *, output_factor: int = 1) -> int:
         """Tokens that a request draws from the rate at most; without a picture, in words alone."""
@@ -205,6 +213,12 @@ class Routes:
         # who stands in line there is sent to the others
         (route.gate.send_away if passes else route.gate.close)()
         return Resting.BEGUN if was_awake else Resting.KNOWN
+
+    def retire(self, route: Route) -> None:
+        """Ask by this route no more; who stands in line there is sent to the others."""
+        self._resting[route] = _FOR_GOOD
+        # not closed: it may be another's gate, too
+        route.gate.send_away()
 
     def find_wait_elsewhere(self, route: Route, now: float) -> float:
         """Seconds until another of the first could be asked; infinite where there is none."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipeline.domain.outcomes import Reused, Spend
-from pipeline.domain.usage import NanoDollars
+from pipeline.domain.usage import NanoDollars, Quote
 from pipeline.domain.vision import Repair, VisionRequest, VisionResponse
 from pipeline.engine.routes import Route
 from pipeline.engine.shelf import Picture
@@ -49,6 +49,13 @@ class Step:
         if self.repair is not None:
             return pricing.worst_repair_cost(self.repair.answer, output_factor=self.output_factor)
         return pricing.worst_cost(picture.prepared, output_factor=self.output_factor)
+
+    def quote(self, picture: Picture, *, original_bytes: int) -> Quote:
+        """What the request is expected to use and cost."""
+        pricing = self.route.pricing
+        if self.repair is not None:
+            return pricing.quote_repair(self.repair.answer)
+        return pricing.quote(picture.prepared, original_bytes=original_bytes)
 
     def make_request(self, picture: Picture) -> VisionRequest:
         route = self.route

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from pipeline.domain.batches import BatchId, BatchReport, BatchState
 from pipeline.domain.images import ImageId, ImageRef
 from pipeline.domain.jobs import AttemptId, ClaimedJob, JobId, JobState, RunId
+from pipeline.domain.usage import NanoDollars, Quote
 from pipeline.ledger.database import Database
 from pipeline.ledger.dialects import among
 from pipeline.ledger.patience import patient
@@ -98,10 +99,7 @@ class OpenLine:
     request_key: bytes
     step: str
     reserved_nanos: int
-    quoted_input: int
-    quoted_output: int
-    quoted_nanos: int | None
-    picture_tokens: int
+    quote: Quote
 
 
 class BatchBook:
@@ -359,10 +357,16 @@ def _read_line(row: Any) -> OpenLine:
         request_key=bytes(row.request_key),
         step=row.step,
         reserved_nanos=row.reserved_nanos,
-        quoted_input=row.quoted_input,
-        quoted_output=row.quoted_output,
-        quoted_nanos=row.quoted_nanos,
-        picture_tokens=row.picture_tokens,
+        quote=Quote(
+            picture_tokens=row.picture_tokens,
+            input=row.quoted_input,
+            cached=row.quoted_cached,
+            output=row.quoted_output,
+            cost=None if row.quoted_nanos is None else NanoDollars(row.quoted_nanos),
+            sent_bytes=row.sent_bytes,
+            original_bytes=row.original_bytes,
+            original_tokens=row.original_tokens,
+        ),
     )
 
 
@@ -373,9 +377,13 @@ _LINES: Final[Select[Any]] = (
         attempts.c.step,
         attempts.c.reserved_nanos,
         attempts.c.quoted_input,
+        attempts.c.quoted_cached,
         attempts.c.quoted_output,
         attempts.c.quoted_nanos,
         attempts.c.picture_tokens,
+        attempts.c.sent_bytes,
+        attempts.c.original_bytes,
+        attempts.c.original_tokens,
         jobs.c.id.label("job_id"),
         jobs.c.image_id,
         jobs.c.attempts,

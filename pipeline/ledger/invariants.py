@@ -225,9 +225,10 @@ _SUMMED: Final = (
 )  # fmt: skip
 _NO_PRICE: Final = "cost_nanos IS NULL AND model_answered IS NOT NULL"
 _IS_GUESS: Final = f"(({_NO_PRICE}) OR usage_is_estimated)"
-_SENT: Final = ("sent_bytes", "original_bytes", "original_tokens")
+_SENT: Final = ("sent_bytes", "original_bytes")
 _COUNTED: Final = "picture_tokens > 0 AND model_answered IS NOT NULL AND NOT usage_is_estimated"
 _MOMENTS: Final = {
+    "original_tokens": "original_tokens",
     "pictures": "1",
     "picture_tokens": "picture_tokens",
     "picture_squares": "picture_tokens * picture_tokens",

@@ -23,8 +23,9 @@ from pipeline.domain.jobs import JobState, Reason
 from pipeline.ledger import sums
 from pipeline.ledger.catalogue import Scope, in_scope
 from pipeline.ledger.database import Database
+from pipeline.ledger.dialects import among
 from pipeline.ledger.patience import patient
-from pipeline.ledger.sums import PeriodSpending, Share, Spending
+from pipeline.ledger.sums import Drift, PeriodSpending, Share, Spending
 from pipeline.ledger.tables import (
     exports,
     image_is_gone,
@@ -121,6 +122,10 @@ class LedgerReader:
         """Answers of one run or ever, by who was asked and answered; the most first."""
         return await self._read(lambda connection: sums.list_shares(connection, run_id))
 
+    async def measure_drift(self) -> Sequence[Drift]:
+        """What models count of pictures, against the formula."""
+        return await self._read(sums.measure_drift)
+
     async def sum_period(self, now_ms: int) -> PeriodSpending:
         """What all runs spent and hold since the UTC day and month of a moment began."""
         return await self._read(lambda connection: sums.sum_periods(connection, now_ms))
@@ -212,6 +217,21 @@ class LedgerReader:
                     return
                 image_id, job_id = rows[-1].image_id, rows[-1].job_id
                 yield rows
+
+    async def stream_jobs(self, ids: Sequence[int]) -> AsyncIterator[Sequence[Any]]:
+        """Rows for records of these jobs, whatever became of them, in their order, in chunks.
+
+        Each with the size and version of its file beside it, as they were listed.
+        """
+        ordered = sorted(ids)
+        query = _RECORD_ROWS.add_columns(images.c.size, images.c.version)
+        query = query.order_by(None).order_by(jobs.c.id)
+        for first in range(0, len(ordered), _CHUNK_ROWS):
+            chunk = ordered[first : first + _CHUNK_ROWS]
+            async with self._database.read() as connection:
+                yield (
+                    await connection.execute(query.where(among(connection, jobs.c.id, chunk)))
+                ).all()
 
     async def read_definitions(self, profile: str | None = None) -> list[Mapping[str, Any]]:
         """The profiles as they were stored with each version, newest first."""

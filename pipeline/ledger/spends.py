@@ -26,7 +26,7 @@ _AMOUNTS: Final = (
     "quoted_nanos", "sent_bytes", "original_bytes", "original_tokens",
     "pictures", "picture_tokens", "picture_squares", "picture_inputs", "picture_products",
 )  # fmt: skip
-_NO_PICTURE: Final = (0, 0, 0, 0, 0)
+_NO_PICTURE: Final = (0, 0, 0, 0, 0, 0)
 
 
 def add_spends(connection: Connection, settled: Iterable[Settled]) -> None:
@@ -69,7 +69,7 @@ def _amounts_of(row: Any, spend: Spend | None) -> tuple[int, ...]:
     """In the order of ``_AMOUNTS``."""
     quoted = row.quoted_nanos or 0
     if spend is None:
-        return (1, *(0,) * 10, quoted, 0, 0, 0, *_NO_PICTURE)
+        return (1, *(0,) * 10, quoted, 0, 0, *_NO_PICTURE)
     is_unpriced, usage = spend.cost is None, spend.usage
     # for the caps, what nobody knows counts at its worst
     is_guess = is_unpriced or spend.usage_is_estimated
@@ -78,17 +78,21 @@ def _amounts_of(row: Any, spend: Spend | None) -> tuple[int, ...]:
         1, 1, int(is_unpriced),
         usage.input, usage.cached, usage.cache_write, usage.output, usage.reasoning,
         spend.cost or 0, spend.saved, assumed,
-        quoted, row.sent_bytes, row.original_bytes, row.original_tokens,
-        *_moments_of(row.picture_tokens, spend),
+        quoted, row.sent_bytes, row.original_bytes,
+        *_count_picture(row, spend),
     )  # fmt: skip
 
 
-def _moments_of(picture_tokens: int, spend: Spend) -> tuple[int, ...]:
-    """How many, and the sums of x, x², y and xy: x by the formula, y as the server counted."""
-    if not picture_tokens or spend.usage_is_estimated:
+def _count_picture(row: Any, spend: Spend) -> tuple[int, ...]:
+    """The original's tokens, how many pictures, and the sums of x, x², y and xy.
+
+    x is the picture by the formula, y the input as the server counted it. What nobody counted is
+    left out of all of them, so that each can be set against the others.
+    """
+    if not row.picture_tokens or spend.usage_is_estimated:
         return _NO_PICTURE
-    x, y = picture_tokens, spend.usage.input
-    return 1, x, x * x, y, x * y
+    x, y = row.picture_tokens, spend.usage.input
+    return row.original_tokens, 1, x, x * x, y, x * y
 
 
 _ADD_SPENDS = Change(

@@ -1,11 +1,13 @@
 """What was sent and spent, in sums that are kept: nobody reads a million attempts for them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection, func, select, true
 
+from pipeline.costs.drift import Moments, Slope, measure_slope
 from pipeline.ledger.caps import Sums, find_period, sum_period
 from pipeline.ledger.tables import (
     attempt_is_follow_up,
@@ -15,6 +17,7 @@ from pipeline.ledger.tables import (
 )
 
 FOLLOW_UPS: Final = ("repair", "more_room", "fallback")
+_LATEST_PICTURES: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,16 @@ class Spending:
     """What prompt caching took off the price."""
     maybe_billed_nanos: int
     """The most that the lost requests can have cost; it is not in ``cost_nanos``."""
+    quoted_nanos: int
+    """What all requests, each by itself, were expected to cost; those without a price: nothing."""
+    sent_bytes: int
+    """Of pictures that were answered about, as they were sent."""
+    original_bytes: int
+    """Of the files they were made of."""
+    picture_tokens: int
+    """Of pictures whose tokens the server counted, by the formula."""
+    original_tokens: int
+    """Of the same pictures in the size of their files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +63,17 @@ class Share:
     answers: int
     cost_nanos: int
     saved_nanos: int
+    quoted_nanos: int
+    """What these answers were expected to cost, each by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """What a model counts of pictures, against the formula of the one that was asked for."""
+
+    model_asked: str
+    model_answered: str
+    slope: Slope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +103,8 @@ def sum_spending(connection: Connection, run_id: int | None) -> Spending:
 def _sum_settled(run_id: int | None) -> Any:
     amounts = (
         "requests", "answers", "unpriced", "input_tokens", "cached_tokens", "cache_write_tokens",
-        "output_tokens", "reasoning_tokens", "cost_nanos", "saved_nanos",
+        "output_tokens", "reasoning_tokens", "cost_nanos", "saved_nanos", "quoted_nanos",
+        "sent_bytes", "original_bytes", "picture_tokens", "original_tokens",
     )  # fmt: skip
     query = select(*(func.coalesce(func.sum(spends.c[name]), 0).label(name) for name in amounts))
     return query if run_id is None else query.where(spends.c.run_id == run_id)
@@ -99,7 +124,7 @@ def _sum_unsettled(run_id: int | None) -> Any:
 def list_shares(connection: Connection, run_id: int | None) -> Sequence[Share]:
     """Answers of one run or ever, by who was asked and answered; the most first."""
     words = ("endpoint", "model_asked", "tier_asked", "model_answered", "tier_answered")
-    amounts = ("answers", "cost_nanos", "saved_nanos")
+    amounts = ("answers", "cost_nanos", "saved_nanos", "quoted_nanos")
     keys = [spends.c[name] for name in words]
     query = (
         select(*keys, *(func.sum(spends.c[name]).label(name) for name in amounts))
@@ -119,9 +144,46 @@ def list_shares(connection: Connection, run_id: int | None) -> Sequence[Share]:
             answers=int(row.answers),
             cost_nanos=int(row.cost_nanos),
             saved_nanos=int(row.saved_nanos),
+            quoted_nanos=int(row.quoted_nanos),
         )
         for row in connection.execute(query)
     ]
+
+
+def measure_drift(connection: Connection) -> Sequence[Drift]:
+    """What each model that answered counts for a token of the formula of each that was asked.
+
+    Measured on its latest pictures, so that a formula that was corrected is soon judged anew. The
+    words are the same within a run, and so within a row; the slopes of all rows are one.
+    """
+    latest: dict[tuple[str, str], list[Moments]] = {}
+    enough: Counter[tuple[str, str]] = Counter()
+    for row in connection.execute(_FIND_MOMENTS):
+        pair = (row.model_asked, row.model_answered)
+        if enough[pair] < _LATEST_PICTURES:
+            enough[pair] += row.pictures
+            latest.setdefault(pair, []).append(_moments_of(row))
+    return [
+        Drift(model_asked=asked, model_answered=answered, slope=measure_slope(groups))
+        for (asked, answered), groups in sorted(latest.items())
+    ]
+
+
+_FIND_MOMENTS: Final = (
+    select(spends)
+    .where(spends.c.pictures > 0)
+    .order_by(spends.c.run_id.desc(), spends.c.day.desc(), *spends.primary_key.columns)
+)
+
+
+def _moments_of(row: Any) -> Moments:
+    return Moments(
+        pictures=row.pictures,
+        tokens=row.picture_tokens,
+        squares=row.picture_squares,
+        inputs=row.picture_inputs,
+        products=row.picture_products,
+    )
 
 
 def sum_periods(connection: Connection, now_ms: int) -> PeriodSpending:

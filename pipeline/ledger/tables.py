@@ -333,9 +333,10 @@ spends = Table(
     # of answered requests
     Column("sent_bytes", BigInteger, nullable=False, server_default="0"),
     Column("original_bytes", BigInteger, nullable=False, server_default="0"),
+    # of answers about a picture whose tokens the server counted: what the original would have
+    # taken, and enough for a regression of the input that was billed on what the formula said
+    # of the picture
     Column("original_tokens", BigInteger, nullable=False, server_default="0"),
-    # of answers about a picture whose tokens the server counted: enough for a regression of
-    # the input that was billed on what the formula said of the picture
     Column("pictures", BigInteger, nullable=False, server_default="0"),
     Column("picture_tokens", BigInteger, nullable=False, server_default="0"),
     Column("picture_squares", BigInteger, nullable=False, server_default="0"),

@@ -60,6 +60,8 @@ class EnqueuedTokens:
         elif self._waiting:
             # it fitted without the one that was refused
             self.limit = max(self.total, 1)
+        else:
+            self.limit = max(tokens // 2, 1)
         wait = min(_LONGEST_WAIT_SECONDS, self._first_wait_seconds * 2.0 ** min(self._refusals, 10))
         self._refusals += 1
         return wait if tokens <= (self.limit or tokens) else 0.0

@@ -2,28 +2,35 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 from databases import open_database
-from ledgers import NOW, WORST, Desk, make_ref, make_refs, make_tagged
+from ledgers import NOW, WORST, Desk, make_ref, make_refs, make_tagged, make_version, open_desk
 from sqlalchemy import select, text
 
+from pipeline.costs.drift import Slope
 from pipeline.domain.jobs import ClaimedJob
 from pipeline.domain.outcomes import AT_ONCE, Cause, Deferred, Failed, Passed, Reused
-from pipeline.domain.usage import NanoDollars
+from pipeline.domain.usage import NanoDollars, Quote, TokenUsage
 from pipeline.ledger import sums
 from pipeline.ledger.catalogue import SeenImages
 from pipeline.ledger.opening import AlreadyAnswered, Opened
 from pipeline.ledger.spends import DAY_MS
 from pipeline.ledger.sums import Share
 from pipeline.ledger.tables import attempts, jobs, spends
+from pipeline.ledger.upkeep import check_ledger
 
 pytestmark = pytest.mark.anyio
 
 LATER = datetime.fromtimestamp(NOW / 1000 + 60, UTC)
 SPEND = make_tagged().spend
+QUOTE = Quote(
+    picture_tokens=70, input=90, output=10, cost=NanoDollars(900), sent_bytes=300,
+    original_bytes=2_000, original_tokens=400,
+)  # fmt: skip
 
 
 async def claim_one(desk: Desk) -> ClaimedJob:
@@ -83,18 +90,18 @@ async def test_a_request_is_booked_under_the_day_it_was_opened(desk: Desk) -> No
 async def test_shares_tell_who_was_asked_and_who_answered(desk: Desk) -> None:
     await desk.record(*make_refs(4))
     first, second, third, vain = await desk.claim()
-    await ask(desk, first, make_tagged())
-    await ask(desk, second, make_tagged())
+    await ask(desk, first, make_tagged(), quote=QUOTE)
+    await ask(desk, second, make_tagged(), quote=QUOTE)
     flex = replace(SPEND, service_tier="flex", model="sim-2", saved=NanoDollars(9))
     await ask(desk, third, replace(make_tagged(), spend=flex), tier=None, endpoint=None)
     await ask(desk, vain, Failed(cause=Cause.SERVER_ERROR, message="500"))
     plain = Share(
         endpoint="main", model_asked="sim-1", tier_asked="default", model_answered="sim-1",
-        tier_answered="", answers=2, cost_nanos=2_000, saved_nanos=0,
+        tier_answered="", answers=2, cost_nanos=2_000, saved_nanos=0, quoted_nanos=1_800,
     )  # fmt: skip
     other = Share(
         endpoint="", model_asked="sim-1", tier_asked="", model_answered="sim-2",
-        tier_answered="flex", answers=1, cost_nanos=1_000, saved_nanos=9,
+        tier_answered="flex", answers=1, cost_nanos=1_000, saved_nanos=9, quoted_nanos=0,
     )  # fmt: skip
     assert await desk.reader.list_shares() == [plain, other]
     assert await desk.reader.list_shares(desk.run) == [plain, other]
@@ -230,6 +237,63 @@ async def test_a_changed_or_missing_picture_begins_anew(desk: Desk) -> None:
     await desk.settle(*await desk.claim(), outcome=late)
     await desk.catalogue.mark_gone(desk.scopes[0], SeenImages(), unlistable=(), now_ms=NOW)
     assert (await read_job(desk)).tried_since is None
+
+
+async def test_spending_tells_what_was_quoted_and_what_small_pictures_saved(desk: Desk) -> None:
+    await desk.record(*make_refs(4))
+    first, second, vain, repaired = await desk.claim()
+    guessed = replace(make_tagged(), spend=replace(SPEND, usage_is_estimated=True))
+    await ask(desk, first, make_tagged(), quote=QUOTE)
+    await ask(desk, second, guessed, quote=QUOTE)
+    await ask(desk, vain, Failed(cause=Cause.REJECTED, message="400"), quote=QUOTE)
+    words = Quote(input=50, output=10, cost=NanoDollars(100))
+    await ask(desk, repaired, make_tagged(), quote=words, step="repair")
+    for spending in (await desk.reader.sum_spending(), await desk.reader.sum_spending(desk.run)):
+        assert spending.quoted_nanos == 3 * 900 + 100
+        assert (spending.sent_bytes, spending.original_bytes) == (600, 4_000)
+        # of the second, nobody counted the tokens
+        assert (spending.picture_tokens, spending.original_tokens) == (70, 400)
+    assert await check_ledger(desk.database) == []
+
+
+async def answer_picture(desk: Desk, job: ClaimedJob, x: int, y: int, **given: Any) -> None:
+    spend = replace(SPEND, usage=TokenUsage(input=y, output=10))
+    quote = Quote(picture_tokens=x, input=x + 20, output=10)
+    await ask(desk, job, replace(make_tagged(), spend=spend), quote=quote, **given)
+
+
+async def test_drift_is_measured_within_runs_whose_words_differ(desk: Desk) -> None:
+    async with open_desk(desk.database, version=make_version("f2", "other")) as other:
+        for each, words in ((desk, 30), (other, 900)):
+            await each.record(*make_refs(6))
+            for number, job in enumerate(await each.claim()):
+                x = 200 * (number + 1)
+                day = NOW - number % 2 * DAY_MS
+                await answer_picture(each, job, x, words + x * 11 // 10, now_ms=day, tier="batch")
+        [drift] = await desk.reader.measure_drift()
+        assert (drift.model_asked, drift.model_answered) == ("sim-1", "sim-1")
+        assert drift.slope == Slope(answers=12, factor=Fraction(11, 10))
+
+
+async def test_drift_is_of_the_latest_pictures_once_there_are_enough(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sums, "_LATEST_PICTURES", 6)
+    async with open_desk(desk.database, version=make_version("f2", "other")) as later:
+        for each, factor in ((desk, 2), (later, 3)):
+            await each.record(*make_refs(6))
+            for number, job in enumerate(await each.claim()):
+                await answer_picture(each, job, 200 * number + 9, factor * 200 * number)
+        [drift] = await desk.reader.measure_drift()
+        assert drift.slope == Slope(answers=6, factor=Fraction(3))
+
+
+async def test_drift_of_pictures_of_one_size_is_not_told(desk: Desk) -> None:
+    await desk.record(*make_refs(3))
+    for job in await desk.claim():
+        await answer_picture(desk, job, 765, 900)
+    [drift] = await desk.reader.measure_drift()
+    assert drift.slope == Slope(answers=3, factor=None)
 
 
 @pytest.mark.parametrize("run", [None, 1])

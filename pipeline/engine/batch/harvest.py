@@ -8,6 +8,7 @@ import anyio
 
 from pipeline.domain.batches import Answered, BatchLine, BatchReport, RemoteState, Unanswered
 from pipeline.domain.errors import (
+    AnswersUnusable,
     AskError,
     InvalidAnswer,
     LineExpired,
@@ -20,6 +21,7 @@ from pipeline.domain.usage import NanoDollars, TokenUsage
 from pipeline.domain.vision import ServiceTier, VisionResponse
 from pipeline.engine.batch.route import BatchReading, BatchRoute
 from pipeline.engine.bookkeeper import Bookkeeper
+from pipeline.engine.comparison import Asked
 from pipeline.engine.progress import Tally
 from pipeline.engine.retry import Attempt, MoreRoom, Wait, decide
 from pipeline.engine.stages import Stages
@@ -30,6 +32,8 @@ from pipeline.providers.model_names import is_same_model
 
 _AT_ONCE: Final = 200
 """Lines that are read, looked up and settled together."""
+_TELLING: Final = 10
+"""So many answers without one that is of use are no accident."""
 _BATCH: Final = ServiceTier.BATCH.value
 
 
@@ -38,6 +42,8 @@ class Yield:
     """What a harvest brought."""
 
     answers: int = 0
+    useless: int = 0
+    """Answers that were billed and cannot be used."""
     again: int = 0
     """Pictures that wait again."""
     pause: RunPaused | None = None
@@ -87,6 +93,12 @@ class Harvester:
                     lines = []
             await self._settle_lines(batch, lines, reading, brought)
         await self._settle_unnamed(batch, report, reading, brought)
+        if not brought.answers and brought.useless >= _TELLING:
+            brought.pause = brought.pause or AnswersUnusable(
+                f"not one of {brought.useless:,} answers of batch {batch.remote_id} could be used "
+                "(see tagpipe errors): the next batch would be paid for in vain. Try a few "
+                "pictures with --sample 20, mend the profile, and run the same command again"
+            )
         return brought
 
     async def _settle_lines(
@@ -131,6 +143,7 @@ class Harvester:
             outcome: Outcome = self._accept(line, asked, reading)
             brought.answers += 1
         except AskError as error:
+            brought.useless += error.response is not None
             outcome = self._judge(error, asked)
             brought.again += isinstance(outcome, Deferred)
         except RunPaused as pause:
@@ -193,7 +206,7 @@ class Harvester:
     def _price(self, response: VisionResponse, asked: OpenLine) -> Spend:
         pricing, usage = self._route.pricing, response.usage
         if response.usage_is_estimated:
-            usage = TokenUsage(input=asked.quoted_input, output=asked.quoted_output)
+            usage = TokenUsage(input=asked.quote.input, output=asked.quote.output)
         return Spend(
             usage=usage,
             cost=pricing.cost(usage, model=response.model, tier=_BATCH),
@@ -226,7 +239,11 @@ class Harvester:
         if is_ours:
             self._tally.add_outcome(outcome)
         else:
-            self._tally.late += 1
+            self._tally.add_late(outcome)
+        asked = Asked(
+            job=line.job.id, step=line.step, quote=line.quote, pricing=self._route.pricing
+        )
+        self._tally.note_difference(asked, outcome)
 
 
 def _is_ours(line: BatchLine) -> bool:

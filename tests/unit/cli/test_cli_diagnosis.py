@@ -1,11 +1,13 @@
 import re
 from dataclasses import replace
 from datetime import date
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from pipeline.config.settings import LedgerSettings, LimitSettings, Settings
+from pipeline.costs.drift import Slope
 from pipeline.costs.models import ModelSpec, load_models
 from pipeline.diagnosis import (
     Finding,
@@ -14,6 +16,7 @@ from pipeline.diagnosis import (
     check_configuration,
     check_detail,
     check_disk,
+    check_drift,
     check_export,
     check_extra,
     check_ledger,
@@ -209,3 +212,18 @@ def test_folder_that_is_yet_to_be_made_is_judged_by_the_one_above(tmp_path: Path
     assert (facts.exists, facts.is_writable) == (False, True)
     (tmp_path / "file").write_text("no folder")
     assert not look_at_folder(tmp_path / "file" / "tags.csv").is_writable
+
+
+def test_drift_is_told_with_the_multiplier_that_mends_it() -> None:
+    spec = replace(find("gpt-5.4-mini"), multiplier=Fraction(12, 10))
+    found = check_drift("gpt-x", Slope(answers=80, factor=Fraction(105, 100)), spec)
+    assert found is not None
+    assert found.health is Health.WARNING
+    assert "5.0 % more picture tokens" in found.text
+    assert found.mend is not None
+    assert "multiplier of 1.26" in found.mend
+
+
+def test_model_that_counts_as_its_formula_says_is_no_finding() -> None:
+    for slope in (Slope(answers=80, factor=Fraction(1)), Slope(answers=80, factor=None)):
+        assert check_drift("gpt-x", slope, find("gpt-5.4-mini")) is None

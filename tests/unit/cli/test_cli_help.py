@@ -7,7 +7,7 @@ import typer.main
 from pipeline.cli.main import app, run
 
 VERBS = {
-    "demo", "doctor", "tag", "scan", "export", "status", "errors", "retry", "simulate",
+    "demo", "doctor", "estimate", "tag", "scan", "export", "status", "errors", "retry", "simulate",
     "db", "db upgrade", "db backup", "db check", "db stats", "db vacuum",
 }  # fmt: skip
 

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from scripted_api import make_image
 
 from pipeline.costs.estimate import REPAIR_TOKENS, estimate_prefix_tokens
+from pipeline.costs.image_tokens import TooManyPatches, seen_size
 from pipeline.costs.models import ModelSpec, load_models
 from pipeline.costs.pricing import FreeOfCharge, RunPricing
 from pipeline.costs.text_tokens import REQUEST_TOKENS
 from pipeline.domain.images import PreparedImage
-from pipeline.domain.usage import NanoDollars, TokenUsage
+from pipeline.domain.usage import NanoDollars, Quote, TokenUsage
 from pipeline.domain.vision import Detail, FieldQuestion, PromptCaching, Question, ServiceTier
 
 TABLE = load_models(on=date(2026, 11, 20))
@@ -40,6 +41,10 @@ def image_of(width: int = 512, height: int = 512) -> PreparedImage:
 
 def pricing_of(tier: ServiceTier = ServiceTier.DEFAULT, **question: Any) -> RunPricing:
     return RunPricing(TABLE, replace(QUESTION, **question), tier)
+
+
+def quote_cost(pricing: RunPricing, image: PreparedImage | None = None) -> NanoDollars | None:
+    return pricing.quote(image or image_of(), original_bytes=0).cost
 
 
 def spec_of(model: str) -> ModelSpec:
@@ -88,7 +93,8 @@ def test_lane_that_is_not_sold_and_unknown_model_have_no_ceiling() -> None:
     for pricing in (pricing_of(model="llava"), pricing_of(ServiceTier.AUTO, model="llava")):
         assert pricing.worst_cost(image_of()) is None
         assert pricing.worst_repair_cost("{}") is None
-        assert pricing.expected_cost(image_of()) is None
+        assert quote_cost(pricing) is None
+        assert pricing.quote_repair("{}").cost is None
         assert pricing.saving(TokenUsage(input=9, cached=9), model="llava", tier=None) == 0
 
 
@@ -135,7 +141,7 @@ def test_repair_draws_its_answer_twice_and_no_picture() -> None:
 def test_quote_counts_the_marked_words_as_cached() -> None:
     long = replace(QUESTION, instructions="word " * 1000)
     plain, marked = (
-        RunPricing(TABLE, replace(long, caching=way), ServiceTier.DEFAULT).expected_cost(image_of())
+        quote_cost(RunPricing(TABLE, replace(long, caching=way), ServiceTier.DEFAULT))
         for way in (PromptCaching.KEYED, PromptCaching.MARKED)
     )
     assert plain is not None
@@ -143,11 +149,62 @@ def test_quote_counts_the_marked_words_as_cached() -> None:
 
 
 def test_quote_is_for_the_lane_that_is_asked() -> None:
-    flex = pricing_of(ServiceTier.FLEX).expected_cost(image_of())
-    default = pricing_of().expected_cost(image_of())
+    flex = quote_cost(pricing_of(ServiceTier.FLEX))
+    default = quote_cost(pricing_of())
     assert flex is not None
     assert default == flex * 2
-    assert pricing_of(ServiceTier.AUTO).expected_cost(image_of()) == default
+    assert quote_cost(pricing_of(ServiceTier.AUTO)) == default
+
+
+def test_quote_names_what_is_sent_and_what_the_file_would_have_taken() -> None:
+    image = replace(
+        image_of(), data=b"x" * 700, info=replace(image_of().info, width=1024, height=1024)
+    )
+    pricing = pricing_of()
+    quote = pricing.quote(image, original_bytes=9_000)
+    usage = pricing.estimate_usage(image)
+    assert (quote.picture_tokens, quote.input, quote.output) == (PICTURE, usage.input, usage.output)
+    assert (quote.sent_bytes, quote.original_bytes) == (700, 9_000)
+    assert (
+        quote.original_tokens
+        == pricing.quote(image_of(1024, 1024), original_bytes=0).picture_tokens
+    )
+    assert quote.original_tokens > PICTURE
+    assert quote.cost == usage.input * 4000 + usage.output * 20_000
+
+
+def test_original_that_would_be_refused_counts_as_the_largest_that_is_not() -> None:
+    info = replace(image_of().info, width=20_000, height=20_000)
+    pricing = pricing_of(detail=Detail.ORIGINAL)
+    with pytest.raises(TooManyPatches):
+        pricing.quote(image_of(20_000, 20_000), original_bytes=0)
+    quote = pricing.quote(replace(image_of(), info=info), original_bytes=0)
+    accepted = seen_size(spec_of("gpt-5.6-sol"), Detail.ORIGINAL, 20_000, 20_000)
+    largest = pricing.quote(image_of(*accepted), original_bytes=0)
+    assert quote.original_tokens == largest.picture_tokens
+
+
+def test_original_for_an_unknown_model_counts_by_the_usual_rule() -> None:
+    info = replace(image_of().info, width=280, height=280)
+    quote = pricing_of(model="llava").quote(replace(image_of(), info=info), original_bytes=0)
+    assert (quote.original_tokens, quote.cost) == (100, None)
+
+
+def test_earlier_answers_teach_how_long_one_is_and_the_limit_bounds_it() -> None:
+    for taught, expected in ((77, 77), (900, 300)):
+        taught_pricing = RunPricing(TABLE, QUESTION, ServiceTier.DEFAULT, expected_output=taught)
+        quote = taught_pricing.quote(image_of(), original_bytes=0)
+        assert quote.output == taught_pricing.estimate_usage(image_of()).output == expected
+        assert quote.cost == quote.input * 4000 + expected * 20_000
+
+
+def test_repair_is_quoted_without_the_picture() -> None:
+    quote = pricing_of().quote_repair("word " * 20)
+    assert (quote.picture_tokens, quote.sent_bytes, quote.original_tokens) == (0, 0, 0)
+    assert quote.input == REQUEST_TOKENS + estimate_prefix_tokens(QUESTION) + 150 + 25
+    assert quote.cost == quote.input * 4000 + quote.output * 20_000
+    longer = pricing_of().quote_repair("word " * 40)
+    assert longer.input == quote.input + 25
 
 
 def test_estimated_usage_takes_nothing_for_cached() -> None:
@@ -247,7 +304,9 @@ def test_no_answer_within_the_limits_costs_more_than_its_ceiling(
 def test_analyser_is_free_whatever_is_asked() -> None:
     free = FreeOfCharge()
     assert free.worst_cost(image_of(), output_factor=4) == 0
-    assert free.worst_repair_cost("x") == free.expected_cost(image_of()) == 0
+    assert free.worst_repair_cost("x") == 0
+    quote = free.quote(image_of(), original_bytes=9)
+    assert quote == free.quote_repair("x") == Quote(cost=NanoDollars(0))
     assert free.estimate_tokens(None) == free.estimate_tokens(image_of(), output_factor=2) == 0
     assert free.cost(TokenUsage(input=9), model="m", tier=None) == 0
     assert free.saving(TokenUsage(input=9, cached=9), model="m", tier=None) == 0
