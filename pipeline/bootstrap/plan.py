@@ -4,14 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from pipeline.config.profiles import Profile, load_profile
 from pipeline.config.settings import Settings
-from pipeline.costs.image_tokens import TooManyPatches, image_tokens, seen_size
+from pipeline.costs.image_tokens import TooManyPatches, fit_side, image_tokens, seen_size
 from pipeline.costs.models import ModelSpec, ModelTable, load_models
 from pipeline.domain.errors import ConfigurationError
-from pipeline.domain.vision import Detail, Question
+from pipeline.domain.vision import Detail, Question, ServiceTier
 from pipeline.preprocess.prepare import PrepareOptions, describe_preparation
 from pipeline.preprocess.sizes import fit_longest_side, keep_size
 from pipeline.providers.local.provider import LOCAL_MODEL
@@ -36,6 +36,13 @@ class Plan:
     """None for the offline analyser and for models without a row in the table."""
     options: PrepareOptions
     question: Question
+
+    @property
+    def asks_by_batch(self) -> bool:
+        """Whether pictures go into batches first."""
+        tier = self.settings.provider.service_tier
+        is_timed = tier is ServiceTier.AUTO and self.settings.batch.finish_by is not None
+        return not self.is_local and (tier is ServiceTier.BATCH or is_timed)
 
     @property
     def has_budget(self) -> bool:
@@ -106,8 +113,8 @@ def _describe_measures(profile: Profile) -> str:
 def _prepare_options(
     settings: Settings, profile: Profile, spec: ModelSpec | None, *, is_local: bool
 ) -> PrepareOptions:
-    fit = _choose_fit(profile, spec, is_local=is_local)
     image = profile.image
+    fit = choose_fit(image.max_side, profile.detail, spec, is_local=is_local)
     return PrepareOptions(
         fit=fit,
         format=image.format,
@@ -121,14 +128,29 @@ def _prepare_options(
     )
 
 
-def _choose_fit(profile: Profile, spec: ModelSpec | None, *, is_local: bool) -> Fit:
-    side = profile.image.max_side
+def choose_fit(
+    side: int | Literal["auto", "original"],
+    detail: Detail,
+    spec: ModelSpec | None,
+    *,
+    is_local: bool,
+) -> Fit:
+    """How large pictures are sent.
+
+    Args:
+        side: as the profile's ``image.max_side`` has it.
+        detail: how closely the model looks.
+        spec: the model; None for the offline analyser and unknown ones.
+        is_local: the offline analyser answers.
+    """
     if side == "auto" and spec is not None:
-        return partial(seen_size, spec, profile.detail)
+        return partial(seen_size, spec, detail)
     if side == "auto":
         return fit_longest_side(_LOCAL_SIDE if is_local else _UNKNOWN_MODEL_SIDE)
-    fit = keep_size if side == "original" else fit_longest_side(side)
-    return fit if spec is None else _fit_accepted(fit, spec, profile.detail)
+    if spec is None:
+        return keep_size if side == "original" else fit_longest_side(side)
+    fit = keep_size if side == "original" else partial(fit_side, spec, side)
+    return _fit_accepted(fit, spec, detail)
 
 
 def _fit_accepted(fit: Fit, spec: ModelSpec, detail: Detail) -> Fit:

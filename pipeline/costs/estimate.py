@@ -6,9 +6,9 @@ from functools import lru_cache
 
 import orjson
 
-from pipeline.costs.image_tokens import image_tokens
+from pipeline.costs.image_tokens import TooManyPatches, image_tokens, seen_size
 from pipeline.costs.models import ModelSpec
-from pipeline.costs.prices import price, worst_price
+from pipeline.costs.prices import worst_price
 from pipeline.costs.text_tokens import REQUEST_TOKENS, estimate_text_tokens, most_text_tokens
 from pipeline.domain.usage import NanoDollars, TokenUsage
 from pipeline.domain.vision import Detail, FieldQuestion, PromptCaching, Question
@@ -33,67 +33,6 @@ LEAST_OUTPUT_TOKENS = 16
 
 _REPAIR_WORDS = 150
 """Expected tokens of those words."""
-
-_NOTHING = NanoDollars(0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """Tokens and money of one request, or of many: they add with ``+``, starting at none."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    """Expected, without reasoning tokens, which cannot be foreseen."""
-    max_output_tokens: int = 0
-    """The limit that is sent; reasoning tokens count against it."""
-    cost: NanoDollars | None = _NOTHING
-    """Expected; None when there is no price (or a part of a sum has none). Where the shared words
-    are marked to be kept they count as cached, as they are for all but the first requests."""
-    worst_cost: NanoDollars | None = _NOTHING
-    """What the answer cannot exceed: every byte of text a token, output up to its limit."""
-
-    def __add__(self, other: "Estimate") -> "Estimate":
-        return Estimate(
-            input_tokens=self.input_tokens + other.input_tokens,
-            output_tokens=self.output_tokens + other.output_tokens,
-            max_output_tokens=self.max_output_tokens + other.max_output_tokens,
-            cost=_add(self.cost, other.cost),
-            worst_cost=_add(self.worst_cost, other.worst_cost),
-        )
-
-
-def estimate_request(
-    spec: ModelSpec | None,
-    question: Question,
-    width: int,
-    height: int,
-    *,
-    tier: str | None,
-    note: str = "",
-) -> Estimate:
-    """Estimate one question about one picture.
-
-    Args:
-        spec: the model; None when it is unknown, which leaves the costs None.
-        question: what is asked.
-        width: pixels of the picture as it is sent, so after local shrinking.
-        height: pixels.
-        tier: the lane that is asked for; None is standard.
-        note: words about this picture only.
-
-    Raises:
-        TooManyPatches: the service would refuse the picture in this size.
-    """
-    picture = count_picture_tokens(spec, question.detail, width, height)
-    usage = estimate_usage(question, picture, note=note)
-    bound = bound_request(question, picture, note=note)
-    return Estimate(
-        input_tokens=usage.input,
-        output_tokens=usage.output,
-        max_output_tokens=question.max_output_tokens,
-        cost=price(spec, assume_cached(question, usage), tier) if spec else None,
-        worst_cost=bound.find_worst_cost(spec, (tier,)) if spec else None,
-    )
 
 
 def estimate_usage(question: Question, picture_tokens: int, *, note: str = "") -> TokenUsage:
@@ -169,14 +108,18 @@ def bound_repair(question: Question, answer: str, *, output_factor: int = 1) -> 
 
 
 def _bound(question: Question, *, own_tokens: int, output_factor: int) -> RequestBound:
-    most_words = _prefix_tokens(question.instructions, question.schema)[1]
     most_output = question.max_output_tokens * output_factor
     return RequestBound(
-        shared_tokens=REQUEST_TOKENS + most_words,
+        shared_tokens=most_input_words(question),
         own_tokens=own_tokens,
         output_tokens=max(most_output, LEAST_OUTPUT_TOKENS),
         writes_shared_only=question.caching in {PromptCaching.MARKED, PromptCaching.OFF},
     )
+
+
+def most_input_words(question: Question) -> int:
+    """More tokens than this the words that all requests share cannot have: every byte a token."""
+    return REQUEST_TOKENS + _prefix_tokens(question.instructions, question.schema)[1]
 
 
 def estimate_prefix_tokens(question: Question) -> int:
@@ -223,5 +166,10 @@ def count_picture_tokens(spec: ModelSpec | None, detail: Detail, width: int, hei
     return across * down
 
 
-def _add(left: NanoDollars | None, right: NanoDollars | None) -> NanoDollars | None:
-    return None if left is None or right is None else NanoDollars(left + right)
+def count_accepted_tokens(spec: ModelSpec | None, detail: Detail, width: int, height: int) -> int:
+    """The same, but a picture that the service would refuse counts as the largest accepted."""
+    try:
+        return count_picture_tokens(spec, detail, width, height)
+    except TooManyPatches:
+        assert spec is not None  # noqa: S101  an unknown model refuses nothing
+        return image_tokens(spec, detail, *seen_size(spec, detail, width, height))

@@ -10,7 +10,7 @@ from fractions import Fraction
 from math import isqrt
 
 from pipeline.costs.models import ModelSpec
-from pipeline.costs.sizing import PatchRule, TileSizing
+from pipeline.costs.sizing import PatchRule, PatchSizing, TileSizing
 from pipeline.domain.errors import PipelineError
 from pipeline.domain.vision import Detail
 
@@ -67,6 +67,38 @@ def seen_size(spec: ModelSpec, detail: Detail, width: int, height: int) -> tuple
     if rule.reject_above is not None:
         scale = min(scale, _budget_scale(rule.reject_above, width, height))
     return _shrink(width, height, scale)
+
+
+def fit_side(spec: ModelSpec, max_side: int, width: int, height: int) -> tuple[int, int]:
+    """The picture with its longest side at ``max_side`` or a little less, so that no patch is paid
+    for a few pixels.
+
+    A side that ends behind a whole patch costs a row of patches that is mostly empty: of the sizes
+    that end with a whole patch, up to one patch shorter, the one is taken whose patches are the
+    fullest. Models that count otherwise get the plain size. Never larger than the picture.
+    """
+    scale = _side_scale(max_side, width, height)
+    if scale == 1:
+        return width, height
+    plain = _round_off(width, height, scale)
+    if not isinstance(spec.sizing, PatchSizing):
+        return plain
+    ends = [(side, _PATCH_SIDE * (side * scale // _PATCH_SIDE)) for side in (width, height)]
+    scales = [Fraction(int(end), side) for side, end in ends if end]
+    longest = max(width, height)
+    kept = [one for one in scales if longest * (scale - one) <= _PATCH_SIDE]
+    sizes = [plain, *(_round_off(width, height, one) for one in kept)]
+    return max(sizes, key=lambda size: (_fullness(*size), size))
+
+
+def _fullness(width: int, height: int) -> Fraction:
+    """Pixels a patch."""
+    return Fraction(width * height, _patches(width, height))
+
+
+def _round_off(width: int, height: int, scale: Fraction) -> tuple[int, int]:
+    """Whole pixels, the nearest, at least one."""
+    return max(round(width * scale), 1), max(round(height * scale), 1)
 
 
 def _patch_scale(rule: PatchRule, width: int, height: int) -> Fraction:

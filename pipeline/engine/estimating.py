@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
@@ -11,13 +11,14 @@ from typing import Final, TypeAlias
 
 import anyio
 
-from pipeline.costs.quote import Sample
+from pipeline.costs.habits import Band, exactly
+from pipeline.costs.quote import Sample, estimate_copies
 from pipeline.costs.size_tally import SizeTally
 from pipeline.domain.errors import ImageError
 from pipeline.domain.images import ImageRef
 from pipeline.domain.jobs import Reason
 from pipeline.domain.outcomes import Cause
-from pipeline.engine.heads import HeadReader, Look, SeenKeys
+from pipeline.engine.heads import HeadReader, Look, PaidMarks, SeenKeys
 from pipeline.ledger.history import History, Standing, judge
 from pipeline.ledger.selection import Selection
 from pipeline.sources.base import Source
@@ -56,8 +57,14 @@ class Survey:
     """The others, by why they are to be asked about: before anything of them was read."""
     is_listing: bool = True
     looked_at: int = 0
+    byte_sizes: int = 0
+    """Different sizes in bytes of all candidates; only counted for a sample."""
+    alike: int = 0
+    """Of those that were looked at, the ones that have as many bytes as one before."""
     copies: int = 0
     """Files that look like one that was looked at before."""
+    paid_copies: int = 0
+    """Files that look like one that has its answer."""
     refused: Counter[Cause] = field(default_factory=Counter)
     picture_tokens: Counter[int] = field(default_factory=Counter)
     original_tokens: int = 0
@@ -78,11 +85,30 @@ class Survey:
         return self.reasons.total()
 
     @property
+    def is_sample(self) -> bool:
+        """Whether some candidates were not looked at."""
+        return self.looked_at < self.candidates
+
+    @property
+    def all_copies(self) -> Band:
+        """Copies among all candidates, as far as can be told."""
+        if not self.is_sample:
+            return exactly(self.copies)
+        return estimate_copies(
+            self.candidates, self.byte_sizes, drawn_alike=self.alike, drawn_copies=self.copies
+        )
+
+    @property
     def sample(self) -> Sample:
+        copies, distinct = self.all_copies, self.looked_at - self.copies
         return Sample(
             picture_tokens=self.picture_tokens,
-            looked_at=self.looked_at,
-            population=self.candidates,
+            looked_at=distinct,
+            population=Band(
+                expected=max(self.candidates - copies.expected, distinct),
+                low=max(self.candidates - copies.high, distinct),
+                high=max(self.candidates - copies.low, distinct),
+            ),
         )
 
 
@@ -114,6 +140,9 @@ class Surveyor:
         self._selection = selection
         self._sample_size = sample_size
         self._keys = SeenKeys()
+        self._byte_sizes, self._drawn_sizes = SeenKeys(), SeenKeys()
+        self._paid = PaidMarks()
+        self._paid_keys = SeenKeys()
 
     async def survey(self, sources: Sequence[Source], survey: Survey) -> None:
         """List all sources and look at what is to be asked about, adding to ``survey``.
@@ -121,16 +150,40 @@ class Surveyor:
         Raises:
             EnvironmentFault: a source or the ledger is away.
         """
+        if self._history is not None:
+            async for marks in self._history.stream_paid():
+                for size, version in marks:
+                    self._paid.add(size, version)
         if self._sample_size is None:
+            await self._look_at_paid(sources, lambda: _find_doubles(sources))
             async for group in self._list(sources, survey):
                 await self._look_at(group, survey)
             survey.is_listing = False
         else:
             drawn = await self._draw(sources, survey, self._sample_size)
             survey.is_listing = False
+            await self._look_at_paid(sources, lambda: _take_sizes(drawn))
             for group in _in_groups(drawn):
                 await self._look_at(group, survey)
         survey.has_forgotten_copies = self._keys.is_full
+
+    async def _look_at_paid(
+        self,
+        sources: Sequence[Source],
+        find_sizes: Callable[[], Awaitable[Container[int]]],
+    ) -> None:
+        """Look at paid images with as many bytes as others have: copies of them cost nothing."""
+        if self._paid.is_empty:
+            return
+        sizes = await find_sizes()
+        for source in sources:
+            async for refs in source.scan():
+                alike = [ref for ref in refs if ref.size in sizes]
+                judged = zip(alike, await self._judge(alike), strict=True)
+                paid = [(0, source, ref) for ref, found in judged if found is Standing.PAID]
+                for look in await self._read(paid):
+                    if isinstance(look, Look) and look.key is not None:
+                        self._paid_keys.add(look.key)
 
     async def _draw(self, sources: Sequence[Source], survey: Survey, most: int) -> Sequence[Drawn]:
         """At most so many images, each as likely as any other (Vitter's algorithm R, 1985)."""
@@ -139,6 +192,7 @@ class Surveyor:
         async for group in self._list(sources, survey):
             for drawn in group:
                 seen += 1
+                survey.byte_sizes += _is_new_size(drawn[2], self._byte_sizes)
                 if len(kept) < most:
                     kept.append(drawn)
                 elif (place := chance.randrange(seen)) < most:
@@ -165,7 +219,9 @@ class Surveyor:
         """Places of the images to be asked about; the others are counted."""
         wanted = []
         for place, found in enumerate(await self._judge(refs)):
-            if isinstance(found, Reason):
+            if found is Reason.NEW and self._paid.take(refs[place]):
+                survey.standings[Standing.PAID] += 1
+            elif isinstance(found, Reason):
                 survey.reasons[found] += 1
                 wanted.append(place)
             else:
@@ -178,7 +234,12 @@ class Surveyor:
         return await self._history.judge(refs, self._selection)
 
     async def _look_at(self, group: Sequence[Drawn], survey: Survey) -> None:
-        """Look at pictures, several at once, and count them in their order."""
+        """Look at pictures and count them in their order."""
+        for (_, _, ref), look in zip(group, await self._read(group), strict=True):
+            self._count(ref, look, survey)
+
+    async def _read(self, group: Sequence[Drawn]) -> Sequence[Look | ImageError]:
+        """Read heads, several at once; the looks in the order of the group."""
         looks: list[Look | ImageError | None] = [None] * len(group)
         places = iter(range(len(group)))
 
@@ -193,14 +254,15 @@ class Surveyor:
         async with anyio.create_task_group() as readers:
             for _ in range(min(_READ_AT_ONCE, len(group))):
                 readers.start_soon(work)
-        for (_, _, ref), look in zip(group, looks, strict=True):
-            assert look is not None  # noqa: S101  every place was looked at
-            self._count(ref, look, survey)
+        return [look for look in looks if look is not None]
 
     def _count(self, ref: ImageRef, look: Look | ImageError, survey: Survey) -> None:
         survey.looked_at += 1
+        survey.alike += not _is_new_size(ref, self._drawn_sizes)
         if isinstance(look, ImageError):
             survey.refused[look.cause] += 1
+        elif look.key is not None and look.key in self._paid_keys:
+            survey.paid_copies += 1
         elif look.key is not None and not self._keys.add(look.key):
             survey.copies += 1
         else:
@@ -225,6 +287,26 @@ def _is_covered(uri: str, prefixes: Sequence[str]) -> bool:
     return any(
         uri.startswith(prefix) if prefix.endswith("/") else uri == prefix for prefix in prefixes
     )
+
+
+def _is_new_size(ref: ImageRef, seen: SeenKeys) -> bool:
+    """Whether it is no copy by its size in bytes; empty files are no copies of one another."""
+    return not ref.size or seen.add(ref.size)
+
+
+async def _take_sizes(drawn: Sequence[Drawn]) -> Container[int]:
+    return {ref.size for _, _, ref in drawn}
+
+
+async def _find_doubles(sources: Sequence[Source]) -> Container[int]:
+    """Sizes in bytes that more than one listed file has."""
+    seen, doubles = SeenKeys(), SeenKeys()
+    for source in sources:
+        async for refs in source.scan():
+            for ref in refs:
+                if ref.size and not seen.add(ref.size):
+                    doubles.add(ref.size)
+    return doubles
 
 
 def _in_groups(drawn: Sequence[Drawn]) -> Iterator[Sequence[Drawn]]:

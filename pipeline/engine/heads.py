@@ -97,8 +97,15 @@ class SeenKeys:
         self._slots = _make_slots(1 << 10)
 
     @property
+    def is_empty(self) -> bool:
+        return not self._count
+
+    @property
     def is_full(self) -> bool:
         return self._count >= self._most
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, int) and self._slots[self._find(key)] != 0
 
     def add(self, key: int) -> bool:
         """Remember a key, above 0; whether it is a new one."""
@@ -125,6 +132,36 @@ class SeenKeys:
         for key in old:
             if key:
                 self._slots[self._find(key)] = key
+
+
+class PaidMarks:
+    """Size and time of images that have their answer: one of the same that is new was moved.
+
+    It is the same hint by which the catalogue pairs what is gone and what is new: where two have
+    the same mark nobody knows, and each mark stands for one image.
+    """
+
+    def __init__(self) -> None:
+        self._marks, self._rivals, self._taken = SeenKeys(), SeenKeys(), SeenKeys()
+
+    @property
+    def is_empty(self) -> bool:
+        return self._marks.is_empty
+
+    def add(self, size: int, version: str) -> None:
+        mark = _make_mark(size, version)
+        if not self._marks.add(mark):
+            self._rivals.add(mark)
+
+    def take(self, image: ImageRef) -> bool:
+        """Whether a new image is one that is paid for, elsewhere or under another name."""
+        mark = _make_mark(image.size, image.version)
+        return mark in self._marks and mark not in self._rivals and self._taken.add(mark)
+
+
+def _make_mark(size: int, version: str) -> int:
+    digest = hashlib.blake2b(f"{size} {version}".encode(), digest_size=_KEY_BYTES)
+    return int.from_bytes(digest.digest(), "little") or 1
 
 
 def _make_slots(count: int) -> "array[int]":

@@ -5,8 +5,9 @@ from: that is gone through twice, once to count and once to draw.
 """
 
 import heapq
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, NamedTuple
@@ -14,14 +15,11 @@ from typing import Final, NamedTuple
 from pipeline.domain.jobs import JobId
 
 _KILOBYTE: Final = 1_024
-_SIZE_CLASSES: Final = (
-    (64 * _KILOBYTE, "under 64 kB"),
-    (256 * _KILOBYTE, "64 to 256 kB"),
-    (_KILOBYTE**2, "256 kB to 1 MB"),
-    (4 * _KILOBYTE**2, "1 to 4 MB"),
-    (16 * _KILOBYTE**2, "4 to 16 MB"),
-)
-_LARGEST: Final = "over 16 MB"
+_SIZE_LIMITS: Final = tuple(_KILOBYTE * 4**power for power in range(1, 8))
+_SIZES: Final = (
+    "under 4 kB", "4 to 16 kB", "16 to 64 kB", "64 to 256 kB", "256 kB to 1 MB",
+    "1 to 4 MB", "4 to 16 MB", "over 16 MB",
+)  # fmt: skip
 _LONGEST_EXTENSION: Final = 8
 _MOST_STRATA: Final = 2_000
 
@@ -44,13 +42,16 @@ class _Detail:
     has_extension: bool
 
 
-# The finest first. Folders are given up late: whoever looks at a pilot wants to see
-# each department.
-_DETAILS: Final = (
+# The finest first; each tells apart no more than the one before. Folders are told apart as long as
+# they can be: whoever looks at a pilot wants to see each department.
+_WITH_FOLDERS: Final = (
     _Detail(folders=2, has_size=True, has_extension=True),
     _Detail(folders=1, has_size=True, has_extension=True),
     _Detail(folders=1, has_size=True, has_extension=False),
     _Detail(folders=1, has_size=False, has_extension=False),
+)
+# for libraries with a folder for each few pictures
+_WITHOUT_FOLDERS: Final = (
     _Detail(folders=0, has_size=True, has_extension=True),
     _Detail(folders=0, has_size=True, has_extension=False),
     _Detail(folders=0, has_size=False, has_extension=False),
@@ -67,13 +68,8 @@ def stratify(path: str, size: int) -> Stratum:
     *folders, name = path.split("/", 2)
     stem, _, extension = name.rpartition("/")[2].rpartition(".")
     is_named = bool(stem) and len(extension) <= _LONGEST_EXTENSION
-    return Stratum(
-        "/".join(folders) or ".", _name_size(size), extension.lower() if is_named else ""
-    )
-
-
-def _name_size(size: int) -> str:
-    return next((name for limit, name in _SIZE_CLASSES if size < limit), _LARGEST)
+    kind = extension.lower() if is_named else ""
+    return Stratum("/".join(folders) or ".", _SIZES[bisect_right(_SIZE_LIMITS, size)], kind)
 
 
 class Census:
@@ -86,22 +82,52 @@ class Census:
     """
 
     def __init__(self, sample: int) -> None:
-        self._most = min(max(1, sample // 2), _MOST_STRATA)
-        self._coarseness = 0
-        self.counts: Counter[Stratum] = Counter()
+        most = min(max(1, sample // 2), _MOST_STRATA)
+        self._ladders = [_Ladder(_WITH_FOLDERS, most), _Ladder(_WITHOUT_FOLDERS, most)]
+
+    @property
+    def counts(self) -> Counter[Stratum]:
+        """Images by stratum."""
+        return self._ladders[0].counts
 
     def add(self, stratum: Stratum) -> None:
         """Count one image, by its finest stratum."""
-        self.counts[self.place(stratum)] += 1
-        while len(self.counts) > self._most:
-            self._coarseness += 1
-            counts, self.counts = self.counts, Counter()
-            for finer, count in counts.items():
-                self.counts[self.place(finer)] += count
+        for ladder in self._ladders:
+            ladder.add(stratum)
+        if self._ladders[0].is_exhausted:
+            del self._ladders[0]
 
     def place(self, stratum: Stratum) -> Stratum:
         """The stratum under which an image of a finer one counts."""
-        detail = _DETAILS[self._coarseness]
+        return self._ladders[0].place(stratum)
+
+
+class _Ladder:
+    """Counts in at most so many strata; where there are more, it goes a step down."""
+
+    def __init__(self, details: Sequence[_Detail], most: int) -> None:
+        self._details = list(details)
+        self._most = most
+        self.counts: Counter[Stratum] = Counter()
+
+    @property
+    def is_exhausted(self) -> bool:
+        return not self._details
+
+    def add(self, stratum: Stratum) -> None:
+        self.counts[self.place(stratum)] += 1
+        while self._details and len(self.counts) > self._most:
+            self._step_down()
+
+    def _step_down(self) -> None:
+        del self._details[0]
+        finer, self.counts = self.counts, Counter()
+        if self._details:
+            for stratum, count in finer.items():
+                self.counts[self.place(stratum)] += count
+
+    def place(self, stratum: Stratum) -> Stratum:
+        detail = self._details[0]
         folders = stratum.folder.split("/")[: detail.folders]
         return Stratum(
             "/".join(folders),
@@ -135,25 +161,32 @@ def allocate(counts: Mapping[Stratum, int], sample: int) -> dict[Stratum, int]:
 
 
 class Draw:
-    """Draws from each stratum the images whose hash of seed and uri is lowest.
+    """Draws from each stratum the images whose hash of seed and path is lowest.
 
-    So the sample does not depend on the order in which they come, and a larger one of the same
-    seed and stratum holds the smaller.
+    So the sample does not depend on the order in which they come, nor on where the library lies,
+    and a larger one of the same seed and stratum holds the smaller.
     """
 
     def __init__(self, allocation: Mapping[Stratum, int], *, seed: int) -> None:
         self._allocation = allocation
         self._key = str(seed).encode()
-        self._drawn: dict[Stratum, list[tuple[int, JobId]]] = {one: [] for one in allocation}
+        self._drawn: dict[Stratum, list[tuple[int, str, JobId]]] = {one: [] for one in allocation}
 
-    def add(self, stratum: Stratum, job: JobId, uri: str) -> None:
-        """Offer one image; it stays if it is among the lowest so far."""
+    def add(self, stratum: Stratum, job: JobId, *, path: str, uri: str) -> None:
+        """Offer one image; it stays if it is among the lowest so far.
+
+        Args:
+            stratum: under which it counts.
+            job: of the image.
+            path: below the library's root.
+            uri: settles who comes first of two with one path in different libraries.
+        """
         drawn = self._drawn.get(stratum)
         if drawn is None:
             return
-        rank = blake2b(uri.encode(errors="surrogatepass"), digest_size=16, key=self._key).digest()
+        rank = blake2b(path.encode(errors="surrogatepass"), digest_size=16, key=self._key).digest()
         # the highest of those that were drawn stands first, so it leaves first
-        entry = (-int.from_bytes(rank), job)
+        entry = (-int.from_bytes(rank), uri, job)
         if len(drawn) < self._allocation[stratum]:
             heapq.heappush(drawn, entry)
         else:
@@ -164,5 +197,5 @@ class Draw:
         return {
             job: stratum
             for stratum in sorted(self._drawn)
-            for _, job in sorted(self._drawn[stratum], reverse=True)
+            for _, _, job in sorted(self._drawn[stratum], reverse=True)
         }

@@ -64,7 +64,9 @@ class Tally:
     """What this run sent first tries of was expected to cost; batches may come home later."""
     comparison: Comparison = field(default_factory=Comparison)
     batches: int = 0
-    """That are not over."""
+    """That are not over, those that an earlier run sent included."""
+    batches_at_server: int = 0
+    """Of these, those that the server works on."""
     batches_over: int = 0
     """That this run settled."""
     in_batches: int = 0

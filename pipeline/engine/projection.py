@@ -10,8 +10,8 @@ from pipeline.engine.pilot import Stratum
 
 _CONFIDENCE: Final = 0.95
 _NORMAL: Final = NormalDist().inv_cdf(0.5 + _CONFIDENCE / 2)
-# Student's t at 97.5 %; from four degrees on the expansion below is right to three digits
-_FEW_DEGREES: Final = (12.7062, 4.3027, 3.1824)
+# Student's t at 97.5 %; from five degrees on the expansion below is right to three digits
+_FEW_DEGREES: Final = (12.7062, 4.3027, 3.1824, 2.7764)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,10 +78,10 @@ def describe_quote(
         "hours": _find_hours(inquiry, images, input_tokens.expected),
         "listed": survey.listed,
         "to_ask": {reason.value: survey.reasons[reason] for reason in Reason},
-        "paid": survey.standings[Standing.PAID],
+        "paid": survey.standings[Standing.PAID] + sample.scale(survey.paid_copies),
         "failed": survey.standings[Standing.FAILED],
         "passed_over": survey.standings[Standing.PASSED_OVER],
-        "copies": sample.scale(survey.copies),
+        "copies": survey.all_copies.expected,
         "refused": {
             cause.value: sample.scale(count) for cause, count in survey.refused.most_common()
         },
@@ -98,7 +98,7 @@ def describe_quote(
         "compare": None
         if compared is None
         else [_describe_compared(one, inquiry.today) for one in compared],
-        "compare_is_sampled": survey.sizes.is_sample or not sample.is_whole,
+        "compare_is_sampled": survey.sizes.is_sample or survey.is_sample,
     }
 
 
@@ -125,7 +125,7 @@ def _find_hours(inquiry: Inquiry, images: int, input_tokens: int) -> float | Non
     )
     if by_limits is None and inquiry.pace is not None:
         by_limits = images / inquiry.pace.images_per_s / 3600
-    return None if by_limits is None else round(by_limits, 4)
+    return None if by_limits is None else round(by_limits, 6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +187,7 @@ def _describe_batches(
 
 
 def _describe_sample(survey: Survey) -> dict[str, int] | None:
-    if survey.sample.is_whole:
+    if not survey.is_sample:
         return None
     band = count_images(survey.sample)
     return {
@@ -262,6 +262,8 @@ def _tell_basis(inquiry: Inquiry, survey: Survey) -> Sequence[str]:
     told = [_tell_images(survey)]
     if not inquiry.has_ledger:
         told.append("There is no ledger yet: nothing counts as paid.")
+    else:
+        told.append("Paid: by the ledger; files that look like one that is paid for count as it.")
     if survey.has_forgotten_copies:
         told.append("Copies were looked for among the first pictures only.")
     if inquiry.is_local:
@@ -273,12 +275,12 @@ def _tell_basis(inquiry: Inquiry, survey: Survey) -> Sequence[str]:
 
 
 def _tell_images(survey: Survey) -> str:
-    if survey.sample.is_whole:
+    if not survey.is_sample:
         return f"Images: the headers of all {survey.looked_at:,} that may be asked about."
     return (
         f"Images: a random sample of {survey.looked_at:,} of {survey.candidates:,} (seed "
-        f"{survey.seed}), scaled, with 95 % confidence; copies of images outside the sample are "
-        "not seen, so that a library of many copies costs less."
+        f"{survey.seed}), scaled, with 95 % confidence; copies by how many files have as many "
+        "bytes as another one."
     )
 
 

@@ -44,6 +44,7 @@ def describe_run(
             "rate_limited": tally.rate_limited,
             **{name: tally.steps[name] for name in _FOLLOWING if tally.steps[name]},
         },
+        "batches": {"open": tally.batches, "over": tally.batches_over},
         "tokens": {
             "input": tally.usage.input,
             "cached": tally.usage.cached,

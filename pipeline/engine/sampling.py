@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Any
 
 from pipeline.domain.jobs import JobId
 from pipeline.engine.pilot import Census, Draw, Stratum, allocate, stratify
@@ -65,11 +64,12 @@ async def draw_sample(
     census = Census(count)
     async for rows in candidates.stream():
         for row in rows:
-            census.add(_stratify(row, roots))
+            census.add(stratify(find_path(row.uri, roots), row.size))
     draw = Draw(allocate(census.counts, count), seed=seed)
     async for rows in candidates.stream():
         for row in rows:
-            draw.add(census.place(_stratify(row, roots)), row.id, row.uri)
+            path = find_path(row.uri, roots)
+            draw.add(census.place(stratify(path, row.size)), row.id, path=path, uri=row.uri)
     drawn = draw.finish()
     _log.info("pilot.drawn", extra={"waiting": census.counts.total(), "drawn": len(drawn)})
     return Sample(waiting=dict(census.counts), drawn=drawn)
@@ -83,9 +83,12 @@ def list_roots(places: Sequence[Place]) -> list[str]:
     return [prefix.rstrip("/").rpartition("/")[0] + "/" for prefix in prefixes]
 
 
-def _stratify(row: Any, roots: Sequence[str]) -> Stratum:
-    root = next((root for root in roots if row.uri.startswith(root)), "")
-    return stratify(row.uri[len(root) :], row.size)
+def find_path(uri: str, roots: Sequence[str]) -> str:
+    """What comes after the first of the roots that a uri starts with."""
+    for root in roots:
+        if uri.startswith(root):
+            return uri[len(root) :]
+    return uri
 
 
 class Sampler:

@@ -70,7 +70,7 @@ class Tagging:
         try:
             state = await self.pool.run()
             counts = await self._reader.count_jobs(self._scopes, profile=self._profile)
-            self._tell_of_others(state, counts[JobState.LEASED])
+            self._tell_of_others(state, counts[JobState.LEASED] - self.tally.in_batches)
             elapsed = self._clock.monotonic() - began
             document = describe_run(
                 self.run_id, state, self.tally, counts=counts, elapsed_seconds=elapsed
@@ -94,7 +94,7 @@ class Tagging:
         )
 
     def _tell_of_others(self, state: RunState, leased: int) -> None:
-        if state is RunState.FINISHED and leased:
+        if state is RunState.FINISHED and leased > 0:
             self.tally.warnings.append(
                 f"held by another run, or by one that was lost with its machine: {leased:,} "
                 "images; tagpipe status tells when they are done"

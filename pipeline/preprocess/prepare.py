@@ -16,7 +16,7 @@ from pipeline.preprocess.jpeg_stream import JpegColors, JpegStream, strip_jpeg, 
 from pipeline.preprocess.memory import estimate_memory_bytes
 from pipeline.preprocess.png_stream import PngStream, strip_png
 from pipeline.preprocess.resize import flatten, shrink, turn_upright
-from pipeline.preprocess.webp_stream import strip_webp
+from pipeline.preprocess.webp_stream import WebpStream, strip_webp
 
 PREPARE_VERSION = 1
 """To be raised whenever the same file and options give other bytes: it makes answers stale."""
@@ -57,9 +57,9 @@ def prepare_image(data: bytes, options: PrepareOptions) -> PreparedImage:
     """
     _check_bytes(data, options)
     header = read_header(data)
-    _check_size(header.info, options)
-    size = _choose_size(header.info, options)
-    ready = _pass_through(data, header, options) if _is_final(header, size) else None
+    check_size(header.info, options)
+    size = choose_size(header.info, options)
+    ready = _pass_through(data, header, size, options)
     if ready is not None:
         return _package(ready, _own_format(header), size, header.info)
     with pillow_errors():
@@ -80,7 +80,7 @@ def estimate_memory(data: bytes, options: PrepareOptions) -> int:
         len(data),
         image_format=header.info.format,
         is_progressive=isinstance(stream, JpegStream) and stream.is_progressive,
-        target=header.to_stored(_choose_size(header.info, options)),
+        target=header.to_stored(choose_size(header.info, options)),
     )
 
 
@@ -90,7 +90,12 @@ def _check_bytes(data: bytes, options: PrepareOptions) -> None:
         raise ImageError(Cause.TOO_LARGE, message)
 
 
-def _check_size(info: ImageInfo, options: PrepareOptions) -> None:
+def check_size(info: ImageInfo, options: PrepareOptions) -> None:
+    """Refuse what has too many pixels, or too few.
+
+    Raises:
+        ImageError: TOO_LARGE or TOO_SMALL.
+    """
     sides = f"{info.width} x {info.height}"
     pixels = info.width * info.height
     if pixels > options.max_pixels:
@@ -101,31 +106,61 @@ def _check_size(info: ImageInfo, options: PrepareOptions) -> None:
         raise ImageError(Cause.TOO_SMALL, message)
 
 
-def _choose_size(info: ImageInfo, options: PrepareOptions) -> tuple[int, int]:
+def choose_size(info: ImageInfo, options: PrepareOptions) -> tuple[int, int]:
+    """The upright size that is sent: never larger than the picture."""
     width, height = options.fit(info.width, info.height)
     return max(1, min(width, info.width)), max(1, min(height, info.height))
 
 
-def _is_final(header: Header, size: tuple[int, int]) -> bool:
-    return header.turn == 1 and size == (header.info.width, header.info.height)
+def keeps_pixels(
+    header: Header, size: tuple[int, int], options: PrepareOptions, *, file_bytes: int
+) -> bool:
+    """Whether a picture is passed on as it is stored, as far as its header tells.
 
-
-def _pass_through(data: bytes, header: Header, options: PrepareOptions) -> bytes | None:
-    """The picture as it is stored, without metadata; None if it has to be decoded."""
-    if options.format not in {"auto", header.info.format}:
-        return None
+    Args:
+        header: of the file, or of its head.
+        size: the upright size that is sent.
+        options: what to make of it.
+        file_bytes: size of the file, or of what is left of it without metadata.
+    """
+    is_final = header.turn == 1 and size == (header.info.width, header.info.height)
+    if not is_final or options.format not in {"auto", header.info.format}:
+        return False
     stream = header.stream
     if isinstance(stream, JpegStream):
         mode = {JpegColors.GRAY: "L", JpegColors.YCC: "RGB"}.get(stream.colors)
-        is_plain = mode is not None and stream.is_simple and not needs_conversion(stream.icc, mode)
-        return strip_jpeg(data, stream) if is_plain else None
+        return mode is not None and stream.is_simple and not needs_conversion(stream.icc, mode)
     if stream is None or not stream.is_simple or _converts(stream.icc):
+        return False
+    return not _is_bulky(header, file_bytes, options)
+
+
+def _is_bulky(header: Header, file_bytes: int, options: PrepareOptions) -> bool:
+    """Whether it is a photograph kept as a PNG, though PNG is not what was asked for."""
+    if not isinstance(header.stream, PngStream) or options.format == "png":
+        return False
+    return file_bytes > _LARGE_PNG_BYTES_PER_PIXEL * header.stream.width * header.stream.height
+
+
+def _pass_through(
+    data: bytes, header: Header, size: tuple[int, int], options: PrepareOptions
+) -> bytes | None:
+    """The picture as it is stored, without metadata; None if it has to be decoded."""
+    if not keeps_pixels(header, size, options, file_bytes=0):
         return None
-    if isinstance(stream, PngStream):
-        stripped = strip_png(data, stream)
-        limit = _LARGE_PNG_BYTES_PER_PIXEL * stream.width * stream.height
-        return stripped if options.format == "png" or len(stripped) <= limit else None
-    return strip_webp(data, stream)
+    stripped = _strip(data, header)
+    return None if stripped is None or _is_bulky(header, len(stripped), options) else stripped
+
+
+def _strip(data: bytes, header: Header) -> bytes | None:
+    match header.stream:
+        case JpegStream() as stream:
+            return strip_jpeg(data, stream)
+        case PngStream() as stream:
+            return strip_png(data, stream)
+        case WebpStream() as stream:
+            return strip_webp(data, stream)
+    return None
 
 
 def _converts(icc: bytes | None) -> bool:

@@ -31,6 +31,13 @@ class Source(Protocol):
             EnvironmentFault: the root itself is gone or cannot be listed.
         """
 
+    async def read_head(self, image: ImageRef, *, max_bytes: int) -> bytes:
+        """Return the first ``max_bytes`` of the file, or all of it when it has no more.
+
+        Raises:
+            ImageError: ``MISSING``, ``UNREADABLE`` or ``EMPTY``.
+        """
+
     async def read(self, image: ImageRef, *, max_bytes: int) -> bytes:
         """Return the whole file.
 

@@ -3,9 +3,11 @@
 import errno
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from anyio import to_thread
 
@@ -92,6 +94,16 @@ class LocalSource:
             raise unlistable_root(self._root, PermissionError(errno.EACCES, "Permission denied"))
         return None
 
+    async def read_head(self, image: ImageRef, *, max_bytes: int) -> bytes:
+        """Return the first bytes of the file, or all of it when it has no more.
+
+        Raises:
+            ImageError: ``MISSING``, ``UNREADABLE`` or ``EMPTY``.
+            EnvironmentFault: the whole library is gone, or no file can be opened any more.
+        """
+        read = partial(self._read_by, read_head, image, max_bytes)
+        return await to_thread.run_sync(read)
+
     async def read(self, image: ImageRef, *, max_bytes: int) -> bytes:
         """Return the whole file; see ``read_now``."""
         return await to_thread.run_sync(partial(self.read_now, image, max_bytes=max_bytes))
@@ -103,11 +115,14 @@ class LocalSource:
             ImageError: ``MISSING``, ``UNREADABLE``, ``EMPTY`` or ``TOO_LARGE``.
             EnvironmentFault: the whole library is gone, or no file can be opened any more.
         """
+        return self._read_by(read_file, image, max_bytes)
+
+    def _read_by(self, read: "_Read", image: ImageRef, max_bytes: int) -> bytes:
         path = to_path(image.uri)
         is_root = path == self._root
         follows = self._settings.follow_symlinks or is_root
         try:
-            return read_file(path, max_bytes, follow_symlinks=follows)
+            return read(path, max_bytes, follow_symlinks=follows)
         except ImageError as error:
             is_gone = error.cause is Cause.MISSING and not is_root
             if is_gone and not os.path.isdir(self._root):  # noqa: PTH112 - the root is text here
@@ -125,24 +140,50 @@ def read_file(path: str, max_bytes: int, *, follow_symlinks: bool = True) -> byt
         EnvironmentFault: this process or machine has no file handle left.
     """
     path = to_path(path)
+    with _open(path, follow_symlinks=follow_symlinks) as (handle, size):
+        if size > max_bytes:
+            raise _too_large(path, size, max_bytes)
+        return _read_all(path, handle, size, max_bytes)
+
+
+def read_head(path: str, max_bytes: int, *, follow_symlinks: bool = True) -> bytes:
+    """Return the first bytes of a regular file, blocking; ``path`` may be a uri of ours.
+
+    Raises:
+        ImageError: ``MISSING``, ``UNREADABLE`` or ``EMPTY``.
+        EnvironmentFault: this process or machine has no file handle left.
+    """
+    path = to_path(path)
+    with _open(path, follow_symlinks=follow_symlinks) as (handle, size):
+        wanted = min(size, max_bytes)
+        data = os.read(handle, wanted)
+        while len(data) < wanted and (more := os.read(handle, wanted - len(data))):
+            data += more
+        return data
+
+
+class _Read(Protocol):
+    def __call__(self, path: str, max_bytes: int, /, *, follow_symlinks: bool) -> bytes: ...
+
+
+@contextmanager
+def _open(path: str, *, follow_symlinks: bool) -> Iterator[tuple[int, int]]:
+    """A handle of a regular file that has bytes, and how many; our errors."""
     try:
         handle = os.open(path, _OPEN if follow_symlinks else _OPEN_NO_LINK)
         try:
-            size = _check_facts(path, os.fstat(handle), max_bytes)
-            return _read_all(path, handle, size, max_bytes)
+            yield handle, _check_facts(path, os.fstat(handle))
         finally:
             os.close(handle)
     except OSError as error:
         raise _translate(path, error) from error
 
 
-def _check_facts(path: str, facts: os.stat_result, max_bytes: int) -> int:
+def _check_facts(path: str, facts: os.stat_result) -> int:
     if not stat.S_ISREG(facts.st_mode):
         raise ImageError(Cause.UNREADABLE, f"{to_uri(path)} is not a regular file")
     if facts.st_size == 0:
         raise ImageError(Cause.EMPTY, f"{to_uri(path)} has no bytes")
-    if facts.st_size > max_bytes:
-        raise _too_large(path, facts.st_size, max_bytes)
     return facts.st_size
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import anyio
@@ -10,9 +11,9 @@ import anyio.to_thread
 from pipeline.domain.batches import BatchReport, RemoteState
 from pipeline.domain.errors import AskError, BatchRefused, ServerDown, TransientError
 from pipeline.engine.batch.pack import is_whole
-from pipeline.engine.batch.route import BatchRoute
 from pipeline.engine.stages import Clock
 from pipeline.ledger.batches import Batch, BatchBook
+from pipeline.providers.base import BatchDesk
 
 T = TypeVar("T")
 
@@ -28,14 +29,34 @@ _LOOKS: Final = 2
 _APART_SECONDS: Final = 10.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where batches are brought, and how they are looked after."""
+
+    name: str
+    """The server, as users may see it."""
+    desk: BatchDesk
+    poll_seconds: float
+    """The longest time between two looks at a batch."""
+    keeps_files: bool
+
+
 class Courier:
     """One step at a time; who calls decides which."""
 
-    def __init__(self, route: BatchRoute, *, book: BatchBook, clock: Clock) -> None:
-        self._route = route
-        self._desk = route.desk
+    def __init__(
+        self,
+        address: Address,
+        *,
+        book: BatchBook,
+        clock: Clock,
+        patience_seconds: float = _PATIENCE_SECONDS,
+    ) -> None:
+        self._address = address
+        self._desk = address.desk
         self._book = book
         self._clock = clock
+        self._patience_seconds = patience_seconds
 
     async def upload(self, batch: Batch, *, may_be_there: bool) -> Batch | None:
         """Bring the file to the server; None when there is none to bring.
@@ -74,7 +95,7 @@ class Courier:
             if (found := await self._find_file(batch)) is not None:
                 return found
         raise ServerDown(
-            f"{self._route.name} took no file of a batch in {_UPLOADS} tries; the same command "
+            f"{self._address.name} took no file of a batch in {_UPLOADS} tries; the same command "
             "goes on with it"
         )
 
@@ -103,7 +124,7 @@ class Courier:
         """Whether the server was told of a batch: nothing is submitted before that is known."""
         for look in range(_LOOKS):
             if look:
-                await anyio.sleep(min(_APART_SECONDS, self._route.bounds.poll_seconds))
+                await anyio.sleep(min(_APART_SECONDS, self._address.poll_seconds))
             found = await self.persist(lambda: self._find_batch(batch))
             if found is not None:
                 _log.info("batch.recovered", extra={"batch": batch.id, "as": found.remote_id})
@@ -112,24 +133,31 @@ class Courier:
 
     async def look(self, batch: Batch) -> tuple[Batch, BatchReport]:
         """How the server gets on with it."""
-        remote_id = batch.remote_id or ""
         try:
-            report = await self.persist(lambda: self._desk.read(remote_id))
+            return await self.read(batch)
         except AskError as error:
             raise BatchRefused(
-                f"the server knows batch {remote_id} no more ({error}): if it is gone for good, "
-                f"`tagpipe batch forget {batch.id}` puts its pictures back"
+                f"the server knows batch {batch.remote_id} no more ({error}): if it is gone for "
+                f"good, `tagpipe batch forget {batch.id}` puts its pictures back"
             ) from error
+
+    async def read(self, batch: Batch) -> tuple[Batch, BatchReport]:
+        """The same.
+
+        Raises:
+            AskError: the server does not know it any more.
+        """
+        report = await self.persist(lambda: self._desk.read(batch.remote_id or ""))
         return await self._book.note_report(batch.id, report), report
 
-    async def cancel(self, batch: Batch) -> None:
-        """Have the server end it."""
-        await self.persist(lambda: self._desk.cancel(batch.remote_id or ""))
+    async def cancel(self, batch: Batch) -> BatchReport:
+        """Have the server end it; say how it stands then."""
+        return await self.persist(lambda: self._desk.cancel(batch.remote_id or ""))
 
     async def clear_away(self, batch: Batch) -> None:
         """Remove what nobody needs any more, here and at the server."""
         await anyio.to_thread.run_sync(lambda: batch.file.unlink(missing_ok=True))
-        if batch.input_file is None or self._route.bounds.keeps_files:
+        if batch.input_file is None or self._address.keeps_files:
             return
         try:
             await self._desk.delete_file(batch.input_file)
@@ -140,7 +168,7 @@ class Courier:
         """Call until it works.
 
         Raises:
-            ServerDown: it did not for a quarter of an hour.
+            ServerDown: it did not for as long as agreed, a quarter of an hour unless told.
             AskError: it never will.
         """
         began, wait = self._clock.monotonic(), _FIRST_WAIT_SECONDS
@@ -148,11 +176,11 @@ class Courier:
             try:
                 return await call()
             except TransientError as error:
-                if self._clock.monotonic() - began > _PATIENCE_SECONDS:
+                if self._clock.monotonic() - began > self._patience_seconds:
+                    minutes = f"{self._patience_seconds / 60:.0f} minutes"
                     raise ServerDown(
-                        f"{self._route.name} has not answered about batches for "
-                        f"{_PATIENCE_SECONDS / 60:.0f} minutes ({error}); the batches go on, and "
-                        "so does the same command"
+                        f"{self._address.name} has not answered about batches for {minutes} "
+                        f"({error}); the batches go on, and so does the same command"
                     ) from error
                 _log.info("batch.call_failed", extra={"why": str(error)})
                 await anyio.sleep(self._choose_wait(error, wait))

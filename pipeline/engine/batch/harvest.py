@@ -10,6 +10,7 @@ from pipeline.domain.batches import Answered, BatchLine, BatchReport, RemoteStat
 from pipeline.domain.errors import (
     AnswersUnusable,
     AskError,
+    EnvironmentFault,
     InvalidAnswer,
     LineExpired,
     ModelSubstituted,
@@ -26,7 +27,8 @@ from pipeline.engine.progress import Tally
 from pipeline.engine.retry import Attempt, MoreRoom, Wait, decide
 from pipeline.engine.stages import Stages
 from pipeline.engine.weighing import cost_of, give_up
-from pipeline.ledger.batches import Batch, BatchBook, OpenLine
+from pipeline.ledger.batch_lines import OpenLine
+from pipeline.ledger.batches import Batch, BatchBook
 from pipeline.ledger.settlement import Settlement
 from pipeline.providers.model_names import is_same_model
 
@@ -106,10 +108,14 @@ class Harvester:
     ) -> None:
         named = {AttemptId(int(line.custom_id)): line for line in lines if _is_ours(line)}
         found = await self._book.find_lines(list(named)) if named else {}
-        async with anyio.create_task_group() as group:
-            for attempt_id, line in found.items():
-                outcome = self._weigh(named[attempt_id], line, reading, brought)
-                group.start_soon(self._settle, batch, line, outcome, reading)
+        await self._settle_all(
+            batch,
+            [
+                (line, self._weigh(batch, named[attempt_id], line, brought, reading=reading))
+                for attempt_id, line in found.items()
+            ],
+            reading,
+        )
 
     async def _settle_unnamed(
         self, batch: Batch, report: BatchReport, reading: BatchReading, brought: Yield
@@ -122,25 +128,57 @@ class Harvester:
                     f"the files of batch {batch.remote_id} lack lines that it was given; "
                     "they may have been billed and are asked again"
                 )
-            async with anyio.create_task_group() as group:
-                for line in lines:
-                    outcome = _put_off(
-                        Cause.LOST if is_lost else Cause.EXPIRED,
-                        f"the files of batch {batch.remote_id} do not name it",
-                        may_be_billed=is_lost,
-                        next_step=line.job.next_step,
-                    )
-                    brought.again += 1
-                    group.start_soon(self._settle, batch, line, outcome, reading)
+            brought.again += len(lines)
+            outcomes = [
+                _put_off(
+                    Cause.LOST if is_lost else Cause.EXPIRED,
+                    f"the files of batch {batch.remote_id} do not name it",
+                    may_be_billed=is_lost,
+                    next_step=line.job.next_step,
+                )
+                for line in lines
+            ]
+            await self._settle_all(batch, list(zip(lines, outcomes, strict=True)), reading)
+
+    async def _settle_all(
+        self,
+        batch: Batch,
+        settled: Sequence[tuple[OpenLine, Outcome]],
+        reading: BatchReading,
+    ) -> None:
+        """Hand all in at once, so that they are written together.
+
+        Raises:
+            EnvironmentFault: the ledger does not take them.
+        """
+        faults: list[EnvironmentFault] = []
+
+        async def settle(line: OpenLine, outcome: Outcome) -> None:
+            try:
+                await self._settle(batch, line, outcome, reading)
+            except EnvironmentFault as fault:
+                faults.append(fault)
+
+        async with anyio.create_task_group() as group:
+            for line, outcome in settled:
+                group.start_soon(settle, line, outcome)
+        if faults:
+            raise faults[0]
 
     def _weigh(
-        self, line: BatchLine, asked: OpenLine, reading: BatchReading, brought: Yield
+        self,
+        batch: Batch,
+        line: BatchLine,
+        asked: OpenLine,
+        brought: Yield,
+        *,
+        reading: BatchReading,
     ) -> Outcome:
         """What becomes of a line's picture."""
         try:
             if isinstance(line, Unanswered):
                 raise line.error
-            outcome: Outcome = self._accept(line, asked, reading)
+            outcome: Outcome = self._accept(batch, line, asked, reading)
             brought.answers += 1
         except AskError as error:
             brought.useless += error.response is not None
@@ -152,18 +190,20 @@ class Harvester:
             outcome = _put_off(Cause.PAUSED, str(pause), next_step=asked.job.next_step)
         return outcome
 
-    def _accept(self, line: Answered, asked: OpenLine, reading: BatchReading) -> Tagged:
+    def _accept(
+        self, batch: Batch, line: Answered, asked: OpenLine, reading: BatchReading
+    ) -> Tagged:
         """Read an answer.
 
         Raises:
             AskError: it is of no use.
         """
         response = line.response
-        if not is_same_model(self._route.question.model, response.model):
+        if not is_same_model(batch.model, response.model):
             self._tally.substituted += 1
             if self._requires_model:
                 raise ModelSubstituted(
-                    f"{response.model} answered, not {self._route.question.model}, and "
+                    f"{response.model} answered, not {batch.model}, and "
                     "provider.require_model is exact",
                     response=response,
                     request_id=response.request_id,

@@ -20,7 +20,7 @@ from pipeline.domain.errors import (
 )
 from pipeline.domain.jobs import ClaimedJob
 from pipeline.domain.outcomes import Outcome
-from pipeline.engine.batch.courier import Courier
+from pipeline.engine.batch.courier import Address, Courier
 from pipeline.engine.batch.harvest import Harvester
 from pipeline.engine.batch.pack import Pack
 from pipeline.engine.batch.packer import Entry, Packer
@@ -135,6 +135,8 @@ class _Live:
     is_left: bool = False
     """At the server, and nobody waits for it in this run."""
     is_cancelled: bool = False
+    is_counted: bool = False
+    """Among the requests of this run: an earlier one counted what it submitted itself."""
 
 
 class BatchLane:
@@ -165,7 +167,7 @@ class BatchLane:
         self._budget = stages.ceilings.budget
         self._tally = tally
         self._mode = _Mode.FILLING if fills else _Mode.COLLECTING
-        self._courier = Courier(route, book=book, clock=stages.clock)
+        self._courier = Courier(_find_address(route), book=book, clock=stages.clock)
         self._harvester = Harvester(
             route, book=book, stages=stages, bookkeeper=bookkeeper, tally=tally
         )
@@ -192,7 +194,7 @@ class BatchLane:
 
     @property
     def is_closed(self) -> bool:
-        return self._mode is _Mode.LEAVING
+        return self._mode in {_Mode.LEAVING, _Mode.STOPPED}
 
     @property
     def is_busy(self) -> bool:
@@ -280,7 +282,8 @@ class BatchLane:
         if not self.outstanding:
             return None
         batches = "1 batch" if len(self._live) == 1 else f"{len(self._live):,} batches"
-        rest = f"{self.outstanding:,} pictures are in {batches} at the server"
+        pictures = "1 picture is" if self.outstanding == 1 else f"{self.outstanding:,} pictures are"
+        rest = f"{pictures} in {batches} at the server"
         if self._mode is _Mode.COLLECTING:
             self._tally.warn(f"{rest}; `tagpipe tag --mode batch` waits for them")
             return None
@@ -309,6 +312,7 @@ class BatchLane:
 
     def _look_after(self, batch: Batch, *, is_adopted: bool) -> None:
         live = self._live[batch.id] = _Live(batch=batch, is_adopted=is_adopted)
+        self._show()
         if batch.state is BatchState.SUBMITTED:
             self._route.enqueued.enter(batch.id, batch.tokens)
         if self._group is not None:
@@ -318,8 +322,10 @@ class BatchLane:
         """Bring one batch to its end, step by step."""
         was_unsent = not live.is_adopted
         while live.batch.state not in OVER and not live.is_left:
-            await self._take_step(live)
-            self._show()
+            try:
+                await self._take_step(live)
+            finally:
+                self._show()
             if was_unsent and live.batch.state in {BatchState.SUBMITTED, *OVER}:
                 was_unsent = False
                 self._packer.note_sent()
@@ -345,7 +351,7 @@ class BatchLane:
                 await self._submit(live)
             case BatchState.SUBMITTING:
                 live.batch = await self._courier.find_out(batch)
-                self._note_submitted(live.batch)
+                self._note_submitted(live)
             case BatchState.SUBMITTED:
                 await self._wait_for(live)
             case _:
@@ -366,18 +372,19 @@ class BatchLane:
         else:
             enqueued.enter(batch.id, batch.tokens)
             live.batch = await self._courier.submit(batch)
-            self._note_submitted(live.batch)
+            self._note_submitted(live)
 
-    def _note_submitted(self, batch: Batch) -> None:
+    def _note_submitted(self, live: _Live) -> None:
+        batch = live.batch
         if batch.state is BatchState.SUBMITTED:
             self._route.enqueued.enter(batch.id, batch.tokens)
             self._tally.requests += batch.lines
+            live.is_counted = True
         elif batch.state is BatchState.UPLOADED:
             self._route.enqueued.leave(batch.id)
 
     async def _split(self, live: _Live) -> None:
         """No batch so large will ever be taken: its pictures go into smaller ones."""
-        self._packer.max_tokens = self._route.enqueued.limit
         live.batch = await self._give_up(
             live.batch, message="it has more tokens than the server lets wait at once"
         )
@@ -425,12 +432,14 @@ class BatchLane:
     async def _take_back(self, live: _Live, report: BatchReport) -> None:
         """The server refused it as a whole; nothing of it was worked on, or billed."""
         batch = live.batch
-        self._tally.requests -= batch.lines
+        self._tally.requests -= batch.lines if live.is_counted else 0
+        live.is_counted = False
         fault = next(iter(report.faults), None)
         code = fault.code if fault else ""
         message = fault.message if fault else "it gave no reason"
         if code == _TOKEN_LIMIT:
             wait = self._route.enqueued.note_refusal(batch.id, batch.tokens, message)
+            self._packer.max_tokens = self._route.enqueued.choose_size()
             again_ms = self._clock.now_ms() + int(1000 * wait)
             live.batch = await self._book.put_off(batch.id, not_before_ms=again_ms, message=message)
             return
@@ -477,7 +486,19 @@ class BatchLane:
 
     def _show(self) -> None:
         """Put the batches as they stand where those who watch can see them."""
-        batches = [live.batch for live in self._live.values()]
+        batches = [live.batch for live in self._live.values() if live.batch.state not in OVER]
         self._tally.batches = len(batches)
+        self._tally.batches_at_server = sum(
+            batch.state is BatchState.SUBMITTED for batch in batches
+        )
         self._tally.in_batches = sum(batch.lines for batch in batches)
         self._tally.answered_in_batches = sum(batch.completed + batch.failed for batch in batches)
+
+
+def _find_address(route: BatchRoute) -> Address:
+    return Address(
+        name=route.name,
+        desk=route.desk,
+        poll_seconds=route.bounds.poll_seconds,
+        keeps_files=route.bounds.keeps_files,
+    )

@@ -4,6 +4,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -110,7 +111,8 @@ class Pack:
 
     def throw_away(self) -> None:
         """Remove the file."""
-        self._file.close()
+        with suppress(OSError):  # a full disk does not take what is still to be written
+            self._file.close()
         self.batch.file.unlink(missing_ok=True)
 
 

@@ -28,7 +28,7 @@ from pipeline.ledger.caps import OverCap
 from pipeline.ledger.facts import Facts
 from pipeline.ledger.opening import Admission, AlreadyAnswered, Opened, Terms
 
-_UNSENT_AT_ONCE: Final = 3
+UNSENT_AT_ONCE: Final = 3
 """Batches whose file lies here, or that the server was not told of: what bounds the disk."""
 _ROOM_POLL_SECONDS: Final = 1.0
 _CAP_POLL_SECONDS: Final = 5.0
@@ -88,10 +88,10 @@ class Packer:
         self._on_full = on_full
         self._choosing = anyio.Lock()
         self._pack: Pack | None = None
-        self._unsent = anyio.Semaphore(_UNSENT_AT_ONCE)
+        self._unsent = anyio.Semaphore(UNSENT_AT_ONCE)
         self._waits: set[anyio.CancelScope] = set()
         self._is_stopped = False
-        self.max_tokens: int | None = route.enqueued.limit
+        self.max_tokens = route.enqueued.choose_size()
         """Of one batch; lowered when the server takes none so large."""
 
     @property

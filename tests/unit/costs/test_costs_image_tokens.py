@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.costs.image_tokens import TooManyPatches, image_tokens, seen_size
+from pipeline.costs.image_tokens import TooManyPatches, fit_side, image_tokens, seen_size
 from pipeline.costs.models import ModelSpec, load_models
 from pipeline.costs.sizing import PatchRule, PatchSizing, TileSizing
 from pipeline.domain.vision import Detail
@@ -140,3 +140,45 @@ def test_level_the_model_lacks_is_planned_as_high() -> None:
         assert spec is not None
         high = image_tokens(spec, Detail.HIGH, 4000, 3000)
         assert image_tokens(spec, Detail.ORIGINAL, 4000, 3000) == high
+
+
+def spec_of(model: str) -> ModelSpec:
+    spec = TABLE.find(model)
+    assert spec is not None
+    return spec
+
+
+@given(sides, sides, st.integers(32, 4_096))
+def test_a_wished_side_is_kept_and_no_patch_is_paid_for_little(
+    width: int, height: int, max_side: int
+) -> None:
+    spec, longest = spec_of("gpt-5.4-mini"), max(width, height)
+    fitted = fit_side(spec, max_side, width, height)
+    scale = min(1.0, max_side / longest)
+    plain = max(1, round(width * scale)), max(1, round(height * scale))
+    assert max(fitted) <= max(plain)
+    assert max(plain) - max(fitted) <= 33
+    patches, at_most = (-(-w // 32) * -(-h // 32) for w, h in (fitted, plain))
+    assert patches <= at_most
+    # no less of each patch is used than without it
+    assert fitted[0] * fitted[1] * at_most >= plain[0] * plain[1] * patches * 0.999
+
+
+@pytest.mark.parametrize(
+    ("picture", "max_side", "sent"),
+    [
+        pytest.param((3000, 2000), 1024, (1008, 672), id="a row less"),
+        pytest.param((4000, 3000), 1024, (1024, 768), id="whole already"),
+        pytest.param((2000, 3000), 1024, (672, 1008), id="upright"),
+        pytest.param((800, 600), 1024, (800, 600), id="small"),
+        pytest.param((4000, 100), 512, (512, 13), id="strip"),
+    ],
+)
+def test_a_wished_side_ends_with_a_whole_patch(
+    picture: tuple[int, int], max_side: int, sent: tuple[int, int]
+) -> None:
+    assert fit_side(spec_of("gpt-5.4-mini"), max_side, *picture) == sent
+
+
+def test_models_with_tiles_get_the_plain_size() -> None:
+    assert fit_side(spec_of("gpt-4o"), 1024, 3000, 2000) == (1024, 683)

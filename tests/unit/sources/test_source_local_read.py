@@ -12,7 +12,7 @@ from pipeline.config.settings import LibrarySettings
 from pipeline.domain.errors import EnvironmentFault, ImageError
 from pipeline.domain.images import ImageRef
 from pipeline.domain.outcomes import Cause
-from pipeline.sources.local import LocalSource, read_file
+from pipeline.sources.local import LocalSource, read_file, read_head
 
 
 async def read(root: Path, path: Path, **settings: Any) -> bytes:
@@ -52,6 +52,37 @@ async def test_what_cannot_be_read_has_its_cause(tmp_path: Path, kind: str, caus
     with pytest.raises(ImageError, match=str(path)) as caught:
         await read(tmp_path, path)
     assert caught.value.cause is cause
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("most", [1, 9, 10, 11, 1_000])
+async def test_a_head_has_as_many_bytes_as_are_asked_for(tmp_path: Path, most: int) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"0123456789")
+    source = LocalSource(tmp_path, LibrarySettings())
+    head = await source.read_head(ImageRef(uri=str(path), size=10, version="1"), max_bytes=most)
+    assert head == b"0123456789"[:most]
+
+
+@pytest.mark.parametrize(
+    ("kind", "cause"),
+    [
+        ("missing", Cause.MISSING),
+        ("empty", Cause.EMPTY),
+        ("folder", Cause.UNREADABLE),
+        ("fifo", Cause.UNREADABLE),
+    ],
+)
+def test_a_head_that_cannot_be_read_has_its_cause(tmp_path: Path, kind: str, cause: Cause) -> None:
+    make(tmp_path / "a.jpg", kind)
+    with pytest.raises(ImageError) as caught:
+        read_head(f"{tmp_path}/a.jpg", 10)
+    assert caught.value.cause is cause
+
+
+def test_a_head_is_read_however_large_the_file(tmp_path: Path) -> None:
+    make(tmp_path / "a.jpg", "big")
+    assert read_head(f"{tmp_path}/a.jpg", 3) == b"xxx"
 
 
 def test_file_below_a_file_is_missing(tmp_path: Path) -> None:
