@@ -95,7 +95,9 @@ def _make_route(  # noqa: PLR0917  same
         desk=desk,
         question=first.question,
         roomy_question=first.roomy_question,
-        pricing=RunPricing(plan.table, first.question, ServiceTier.BATCH),
+        pricing=RunPricing(
+            plan.table, first.question, ServiceTier.BATCH, expected_output=plan.expected_output
+        ),
         bounds=BatchBounds(
             folder=batch.folder,
             max_bytes=batch.max_mb * 1_000_000,

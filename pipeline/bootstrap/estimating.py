@@ -82,7 +82,7 @@ async def estimate(  # noqa: PLR0913  what is asked, where, and what decides
         EnvironmentFault: a library or the ledger is away.
         ConfigurationError: the server's address cannot be used.
     """
-    history = None if ledger is None else await _find_history(plan, ledger)
+    history = None if ledger is None else await find_history(plan, ledger)
     inquiry = await _inquire(plan, history, environ=environ, today=today)
     surveyor = Surveyor(
         HeadReader(plan.options),
@@ -104,7 +104,7 @@ def _compare(choices: Sequence[Choice], survey: Survey) -> Sequence[Comparison]:
     return compare(choices, survey.sizes.sizes, images=images)
 
 
-async def _find_history(plan: Plan, ledger: Ledger) -> History:
+async def find_history(plan: Plan, ledger: Ledger) -> History:
     question = plan.question
     return await History.find(
         ledger.database, profile=plan.profile.name, fingerprint=question.fingerprint

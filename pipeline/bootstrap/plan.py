@@ -36,6 +36,8 @@ class Plan:
     """None for the offline analyser and for models without a row in the table."""
     options: PrepareOptions
     question: Question
+    expected_output: int | None = None
+    """Tokens of an answer, as earlier ones in the ledger teach; None: by a rule of thumb."""
 
     @property
     def asks_by_batch(self) -> bool:

@@ -212,7 +212,9 @@ class _Builder:
     def _price(self, question: Question, tier: ServiceTier) -> Pricing:
         if self.plan.is_local:
             return FreeOfCharge()
-        return RunPricing(self.plan.table, question, tier)
+        is_known = question.model == self.plan.question.model
+        expected = self.plan.expected_output if is_known else None
+        return RunPricing(self.plan.table, question, tier, expected_output=expected)
 
     def _make_gate(self, settings: Settings) -> Gate:
         limits = settings.limits

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -13,27 +13,34 @@ from typing import Any
 
 import anyio
 
+from pipeline.bootstrap.batches import build_lane, build_timekeeper, open_desk, review_of
 from pipeline.bootstrap.clock import open_clock
+from pipeline.bootstrap.estimating import find_history
 from pipeline.bootstrap.ledger import Ledger
 from pipeline.bootstrap.plan import Plan
 from pipeline.bootstrap.routes import open_routes
 from pipeline.config.settings import ExportSettings, Settings
+from pipeline.costs.habits import find_habits
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.images import ImageRef
-from pipeline.domain.jobs import JobState, ReviewState, RunId
+from pipeline.domain.jobs import JobState, RunId
 from pipeline.domain.usage import NanoDollars, from_usd
+from pipeline.engine.bookkeeper import Bookkeeper
 from pipeline.engine.export import ExportOrder
 from pipeline.engine.pacing import Pacing
-from pipeline.engine.pool import Pool, PoolPlan
+from pipeline.engine.pool import Pool, PoolPlan, Producing
 from pipeline.engine.producer import Place, Producer
 from pipeline.engine.progress import Tally
 from pipeline.engine.report import describe_run
 from pipeline.engine.retry import RetryPolicy
 from pipeline.engine.routes import Routes
+from pipeline.engine.sampling import Pilot, Sampler
 from pipeline.engine.stages import Asking, Ceilings, Clock, Pictures, Stages
 from pipeline.engine.step import ROOM_FACTOR
 from pipeline.engine.tagging import Tagging
 from pipeline.engine.worker import Worker
+from pipeline.ledger.batches import BatchBook
+from pipeline.ledger.candidates import Candidates
 from pipeline.ledger.caps import Caps
 from pipeline.ledger.catalogue import Assignment
 from pipeline.ledger.jobs import JobQueue, count_wanted
@@ -47,7 +54,7 @@ from pipeline.limits.memory import ByteBudget
 from pipeline.preprocess.header import read_info
 from pipeline.preprocess.memory import tune_allocators
 from pipeline.preprocess.prepare import estimate_memory, prepare_image
-from pipeline.providers.base import Provider
+from pipeline.providers.base import BatchDesk, Provider
 from pipeline.sources.local import LocalSource
 from pipeline.tagging.normalize import flat_tags, says_nothing
 from pipeline.tagging.parse import AnswerReader
@@ -66,11 +73,13 @@ async def open_tagging(  # noqa: PLR0913  all that a caller may choose
     environ: Mapping[str, str],
     limit: int | None = None,
     selection: Selection = EVERYTHING,
+    pilot: Pilot | None = None,
     provider: Provider | None = None,
 ) -> AsyncIterator[Tagging]:
     """Open a run over ``roots``; nothing is sent before ``Tagging.run``.
 
-    It asks only about images that meet the ``selection``.
+    It asks only about images that meet the ``selection``; with a ``pilot``, only about a sample
+    of them, which stands there afterwards.
 
     A ``provider`` of the caller's own takes the place of the one that the settings name.
 
@@ -78,19 +87,33 @@ async def open_tagging(  # noqa: PLR0913  all that a caller may choose
         ConfigurationError: no root, or the provider's settings are off.
     """
     tune_allocators()
+    plan = await _learn(plan, ledger)
     ceilings = _make_ceilings(plan)
-    async with open_routes(
-        plan,
-        environ=environ,
-        monotonic=time.monotonic,
-        threads=ceilings.threads,
-        provider=provider,
-    ) as routes:
-        begun = await _begin(plan, ledger, roots, selection)
-        tagging = _assemble(plan, ledger, begun, routes, ceilings, limit)
+    async with (
+        open_routes(
+            plan,
+            environ=environ,
+            monotonic=time.monotonic,
+            threads=ceilings.threads,
+            provider=provider,
+        ) as routes,
+        open_desk(plan, ledger, environ=environ, is_given=provider is not None) as desk,
+    ):
+        begun = await _begin(plan, ledger, roots, selection, pilot=pilot)
+        tagging = _assemble(plan, ledger, begun, routes, ceilings, limit, desk)
         # What is loaded by now stays: a full collection of it would stop the loop for 40 ms.
         gc.freeze()
         yield tagging
+
+
+async def _learn(plan: Plan, ledger: Ledger) -> Plan:
+    """The plan with what earlier answers teach about the next ones."""
+    if plan.is_local:
+        return plan
+    history = await find_history(plan, ledger)
+    record = await history.read_record(plan.question.model)
+    habits = find_habits(plan.question, record, reasons=False)
+    return replace(plan, expected_output=habits.output.expected) if record else plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,23 +125,39 @@ class _Begun:
     selection: Selection
     places: Sequence[Place]
     clock: Clock
+    pilot: Pilot | None
 
 
-async def _begin(plan: Plan, ledger: Ledger, roots: Sequence[Path], selection: Selection) -> _Begun:
+async def _begin(
+    plan: Plan,
+    ledger: Ledger,
+    roots: Sequence[Path],
+    selection: Selection,
+    *,
+    pilot: Pilot | None,
+) -> _Begun:
     clock = await open_clock(ledger.database)
     assignment = await assign(plan, ledger, clock)
     places = [await open_place(root, plan.settings, ledger) for root in roots]
     run = await ledger.runs.open("tag", assignment, now_ms=clock.now_ms())
-    return _Begun(run=run, assignment=assignment, selection=selection, places=places, clock=clock)
+    return _Begun(
+        run=run,
+        assignment=assignment,
+        selection=selection,
+        places=places,
+        clock=clock,
+        pilot=pilot,
+    )
 
 
-def _assemble(  # noqa: PLR0917  every part of a run meets here
+def _assemble(  # noqa: PLR0913, PLR0917  every part of a run meets here
     plan: Plan,
     ledger: Ledger,
     begun: _Begun,
     routes: Routes,
     ceilings: Ceilings,
     limit: int | None,
+    desk: BatchDesk | None,
 ) -> Tagging:
     tally = Tally()
     spool = _make_spool(plan, ledger, begun.run, ceilings)
@@ -132,13 +171,20 @@ def _assemble(  # noqa: PLR0917  every part of a run meets here
         clock=begun.clock,
     )
     queue = JobQueue(ledger.database, begun.run, begun.selection)
+    bookkeeper = Bookkeeper(stages, tally)
+    lane = build_lane(
+        plan, BatchBook(ledger.database, begun.run), desk, assignment=begun.assignment,
+        routes=routes, stages=stages, bookkeeper=bookkeeper, tally=tally,
+    )  # fmt: skip
     pool = Pool(
         _make_pool_plan(plan, begun, ceilings, limit),
-        producer=Producer(ledger.catalogue, queue, begun.assignment, begun.run),
+        producer=_make_producer(ledger, begun, queue),
         queue=queue,
-        worker=Worker(stages, tally),
+        worker=Worker(stages, tally, bookkeeper, lane),
         settler=settler,
         pacing=Pacing(Pacers(ledger.database, begun.run), routes.all, begun.clock, tally),
+        lane=lane,
+        timekeeper=build_timekeeper(plan, lane, routes, clock=begun.clock, tally=tally),
         runs=ledger.runs,
         clock=begun.clock,
         tally=tally,
@@ -154,6 +200,29 @@ def _assemble(  # noqa: PLR0917  every part of a run meets here
         profile=plan.profile.name,
         orders=[make_order(wanted, plan.profile.name) for wanted in plan.settings.exports],
     )
+
+
+def _make_producer(ledger: Ledger, begun: _Begun, queue: JobQueue) -> Producing:
+    producer = Producer(ledger.catalogue, queue, begun.assignment, begun.run)
+    if begun.pilot is None:
+        return producer
+    candidates = find_candidates(
+        ledger, begun.places, begun.assignment, begun.selection, is_begun=True
+    )
+    return Sampler(begun.pilot, producer, candidates=candidates, queue=queue, reader=ledger.reader)
+
+
+def find_candidates(
+    ledger: Ledger,
+    places: Sequence[Place],
+    assignment: Assignment,
+    selection: Selection,
+    *,
+    is_begun: bool,
+) -> Candidates:
+    """What a sample is drawn from."""
+    scopes = [scope for place in places for scope in place.scopes]
+    return Candidates(ledger.database, scopes, assignment, selection, is_begun=is_begun)
 
 
 def _make_settler(
@@ -330,7 +399,7 @@ def _make_asking(plan: Plan, routes: Routes) -> Asking:
         reader=AnswerReader(profile, allow_empty=is_partial),
         flat_tags=partial(flat_tags, profile),
         says_nothing=partial(says_nothing, profile),
-        review_of=partial(_review_of, profile.review_below),
+        review_of=partial(review_of, profile.review_below),
         policy=RetryPolicy(
             max_attempts=limits.max_attempts,
             base_seconds=limits.retry_base_s,
@@ -341,8 +410,3 @@ def _make_asking(plan: Plan, routes: Routes) -> Asking:
         ),
         requires_model=plan.settings.provider.require_model == "exact",
     )
-
-
-def _review_of(review_below: float | None, confidence: float | None) -> ReviewState:
-    is_unsure = review_below is not None and confidence is not None and confidence < review_below
-    return ReviewState.NEEDS_REVIEW if is_unsure else ReviewState.NONE

@@ -11,6 +11,7 @@ import typer
 
 from pipeline.cli.faults import DONE, FAULT, IMAGES_FAILED, INTERRUPTED, report
 from pipeline.cli.options import (
+    LaneOptions,
     OutputOptions,
     QuestionOptions,
     Roots,
@@ -18,6 +19,7 @@ from pipeline.cli.options import (
     SettingsOptions,
 )
 from pipeline.cli.output import show, show_document, tell
+from pipeline.cli.pilot import PilotOptions, answer_at_once, start_pilot
 from pipeline.cli.session import load
 from pipeline.cli.verbs import run_async, verb
 from pipeline.cli.where import ChoiceOptions, choose
@@ -52,6 +54,8 @@ def tag(  # noqa: PLR0913  one for each group of options
     server: ServerOptions,
     choice: ChoiceOptions,
     extent: ExtentOptions,
+    lane: LaneOptions,
+    pilot: PilotOptions,
     chosen: SettingsOptions,
     output: OutputOptions,
     paths: Roots = None,
@@ -65,6 +69,8 @@ def tag(  # noqa: PLR0913  one for each group of options
       tagpipe tag ./photos
       tagpipe tag ./photos --model gpt-5.4-mini --budget 5
       tagpipe tag ./shop --profile product --model gpt-5.4-mini --limit 20
+      tagpipe tag ./shop --model gpt-5.4-mini --mode batch --finish-by 06:00
+      tagpipe tag ./photos --model gpt-5.4-mini --sample 50
       tagpipe tag ./shop --only new,changed --where path='*/shoes/*'
       tagpipe tag -c nightly.yaml --json -q > tonight.json
 
@@ -81,13 +87,17 @@ def tag(  # noqa: PLR0913  one for each group of options
     from pipeline.bootstrap.plan import make_plan
     from pipeline.bootstrap.tagging import find_roots
 
-    flags = {**question.as_flags(), **server.as_flags()}
-    if extent.no_export:
+    flags = {**question.as_flags(), **server.as_flags(), **lane.as_flags()}
+    if extent.no_export or pilot.skips_exports:
         flags["exports"] = []
     settings = load(chosen, output, flags)
+    if pilot.sample is not None:
+        settings = answer_at_once(settings)
     plan = make_plan(settings, today=datetime.now(UTC).date(), model=question.model)
     roots = find_roots(paths or [], settings)
     selection = choose(choice, profile=plan.profile.name)
+    if pilot.sample is not None:
+        return start_pilot(plan, roots, selection, pilot, extent, output)
     if extent.dry_run:
         return run_async(partial(_count_only, plan, roots, selection, output))
     return run_async(partial(_tag, plan, roots, selection, extent, output))

@@ -13,7 +13,7 @@ AnyConnection: TypeAlias = AsyncConnection | Connection
 
 
 def among(
-    connection: AsyncConnection, column: ColumnElement[Any], values: Sequence[Any]
+    connection: AnyConnection, column: ColumnElement[Any], values: Sequence[Any]
 ) -> ColumnElement[bool]:
     """``column IN (values)`` with one bound parameter however many values there are."""
     if connection.dialect.name == "sqlite":

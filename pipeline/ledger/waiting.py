@@ -1,14 +1,15 @@
 """The jobs that wait, in the order of their turns, and how far a run has walked through them."""
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, select, tuple_
 
 from pipeline.ledger.catalogue import Assignment, Scope
-from pipeline.ledger.dialects import AnyConnection
+from pipeline.ledger.dialects import AnyConnection, among
 from pipeline.ledger.selection import Selection, lies_in, waits_for
 from pipeline.ledger.tables import images, job_is_pending, jobs
 
@@ -89,6 +90,8 @@ class Line:
 
     assignment: Assignment
     selection: Selection
+    ids: Sequence[int] | None = None
+    """The only jobs it is about, in order; None for all that meet the selection."""
 
     def lanes(self, scopes: Sequence[Scope], *, is_turn_of_due: bool) -> Iterator[Lane]:
         """All lanes, in the order in which they are to be claimed from."""
@@ -102,9 +105,12 @@ class Line:
         self, connection: AnyConnection, scope: Scope, *columns: ColumnElement[Any]
     ) -> Select[Any]:
         """The jobs of a scope that wait, whenever their turn is."""
-        query = select(*columns).where(
-            *self._in_library(scope), *waits_for(connection, self.selection)
-        )
+        wanted = waits_for(connection, self.selection)
+        if self.ids is None:
+            query = select(*columns).where(*self._in_library(scope), *wanted)
+        else:
+            is_listed = among(connection, jobs.c.id, self.ids)
+            query = select(*columns).where(is_listed, *self._is_listed_in(scope), *wanted)
         if scope.is_single:
             image = select(images.c.id).where(images.c.uri == scope.prefixes[0])
             return query.where(
@@ -117,15 +123,24 @@ class Line:
         self, connection: AnyConnection, lane: Lane, after: Position | None, now_ms: int
     ) -> Select[Any]:
         """The ids of jobs whose turn has come, those after a position, in order."""
-        query = self.select(connection, lane.scope, jobs.c.id).where(self._is_on(lane, now_ms))
+        left = self._leave_behind(lane, after)
+        query = left.select(connection, lane.scope, jobs.c.id).where(self._is_on(lane, now_ms))
         if after is not None:
             query = query.where(_is_after(lane, after))
         return query.order_by(jobs.c.not_before, jobs.c.id)
+
+    def _leave_behind(self, lane: Lane, after: Position | None) -> "Line":
+        """The same without those jobs of the list that the walk has passed: each is looked up."""
+        if self.ids is None or after is None or lane.stretch is not Stretch.FRESH:
+            return self
+        return replace(self, ids=self.ids[bisect_right(self.ids, after[1]) :])
 
     def find_end(self, connection: Connection, lane: Lane, now_ms: int) -> Position:
         """The position behind all jobs of a lane that wait now, wanted or not."""
         if lane.stretch is Stretch.DUE:
             return now_ms - 1, _LAST_ID  # more may be put off until this very moment
+        if self.ids is not None:
+            return 0, max(self.ids, default=0)
         is_fresh = jobs.c.not_before == 0
         last = select(func.max(jobs.c.id)).where(*self._in_library(lane.scope), is_fresh)
         return 0, connection.scalar(last) or 0
@@ -134,6 +149,17 @@ class Line:
         return (
             jobs.c.version_id == self.assignment.version_id,
             jobs.c.library_id == scope.library_id,
+            job_is_pending,
+        )
+
+    def _is_listed_in(self, scope: Scope) -> tuple[ColumnElement[bool], ...]:
+        """The same of jobs that are found by their ids.
+
+        Sums have no index: by the one of what waits, all that waits would be passed over.
+        """
+        return (
+            jobs.c.version_id + 0 == self.assignment.version_id,
+            jobs.c.library_id + 0 == scope.library_id,
             job_is_pending,
         )
 

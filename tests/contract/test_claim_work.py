@@ -11,6 +11,8 @@ import pytest
 from ledgers import NOW, Desk, make_ref, open_desk, open_sqlite
 from sqlalchemy import Connection
 
+from pipeline.domain.jobs import JobId
+
 pytestmark = pytest.mark.anyio
 
 FEW, MANY = 500, 2_000
@@ -78,3 +80,14 @@ async def test_a_claim_that_finds_nothing_passes_over_nobody(tmp_path: Path) -> 
         before = meter.steps
         assert await desk.claim() == []
         assert meter.steps - before < MANY
+
+
+async def test_claiming_what_was_drawn_passes_over_nobody_else(tmp_path: Path) -> None:
+    steps = []
+    for count in (FEW, MANY):
+        async with open_part(tmp_path / str(count), count, {"path": "*"}) as (desk, meter):
+            # the last ones: all others wait before them
+            desk.queue.narrow([JobId(count - n) for n in range(20)])
+            assert await claim_all(desk) == 20
+            steps.append(meter.steps)
+    assert steps[1] < 1.2 * steps[0]

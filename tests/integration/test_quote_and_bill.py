@@ -144,3 +144,15 @@ async def test_the_analyser_on_this_machine_has_nothing_to_compare(tmp_path: Pat
         "quoted_usd": "0", "actual_usd": "0", "difference_usd": "0", "causes": {},
     }  # fmt: skip
     assert not any(document["saved"].values())
+
+
+async def test_a_second_run_quotes_what_the_first_one_taught(bench: Bench) -> None:
+    shares = []
+    async with Simulator() as server:
+        bench.flags["provider.base_url"] = server.base_url
+        for images in (range(6, 30), range(30, 40)):
+            for number in images:
+                bench.put(f"{number}.jpg", jpeg(90 + number, 60, seed=number))
+            told = (await bench.run()).document["quote"]
+            shares.append(abs(Decimal(told["difference_usd"]) / Decimal(told["quoted_usd"])))
+    assert shares[1] < Decimal("0.1") < shares[0]

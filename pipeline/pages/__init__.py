@@ -1,0 +1,1 @@
+"""Pages for people: frozen values become HTML that stands alone, without network or server."""
