@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -10,7 +10,10 @@ from pipeline.config.complaints import show
 from pipeline.config.settings import Settings
 from pipeline.costs.drift import Slope, describe_drift
 from pipeline.costs.models import ModelSpec, ModelTable
+from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.vision import Detail, ServiceTier
+from pipeline.limits.finish import read_finish_by
+from pipeline.providers.endpoint import is_azure_host, is_openai_host
 
 MIN_FREE_BYTES: Final = 1_000_000_000
 """Room that a ledger, its write-ahead log and the exports of a night may need."""
@@ -200,6 +203,45 @@ def check_detail(detail: Detail, spec: ModelSpec | None, *, api: str) -> Finding
             "detail", "detail: original needs the Responses API", "set provider.api to responses"
         )
     return None if spec is None else _good("detail", f"{detail} is offered")
+
+
+def check_batch_folder(path: str, folder: FolderFacts, *, needed_bytes: int) -> Finding:
+    """Whether the files of batches have room until the server has them.
+
+    ``needed_bytes`` is what those take that lie there at the same time, when they are full.
+    """
+    if not folder.is_writable:
+        return bad("batches", f"{path} cannot be written", "change the permissions or batch.folder")
+    free, needed = f"{folder.free_bytes / 1e9:,.1f} GB", f"{needed_bytes / 1e9:,.1f} GB"
+    if folder.free_bytes < needed_bytes:
+        return _warn(
+            "batches",
+            f"{free} free at {path}: full batches may need {needed} at a time",
+            "free some room, lower batch.max_mb, or name another batch.folder",
+        )
+    return _good("batches", f"{path} has room for {needed} of files on their way")
+
+
+def check_batch_server(host: str) -> Finding | None:
+    """Whether a server is known to take batches; None when it is."""
+    if is_openai_host(host) or is_azure_host(host):
+        return None
+    return _warn(
+        "batches",
+        f"compatible servers seldom have a Batch API; nobody knows of {host}",
+        "try it with --mode batch --limit 10; without --mode batch it is asked one by one",
+    )
+
+
+def check_finish_by(wanted: str, now: datetime) -> Finding:
+    """Whether ``batch.finish_by`` can be read; ``now`` is aware, in local time."""
+    try:
+        moment = read_finish_by(wanted, now)
+    except ConfigurationError as error:
+        return bad("batches", str(error))
+    hours, minutes = divmod(int((moment - now).total_seconds()) // 60, 60)
+    when = moment.astimezone(now.tzinfo).strftime("%Y-%m-%d %H:%M")
+    return _good("batches", f"all is to be done by {when}, in {hours} h {minutes:02} min")
 
 
 def check_drift(model: str, slope: Slope, spec: ModelSpec | None) -> Finding | None:

@@ -1,14 +1,17 @@
 """What a run or the ledger looks like from outside: the documents behind ``--json`` and pages."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.costs.drift import correct_multiplier, describe_drift
 from pipeline.costs.models import ModelTable
+from pipeline.domain.batches import OVER, BatchState, RemoteState
 from pipeline.domain.jobs import JobState
 from pipeline.domain.outcomes import CAUSE_HELP, Cause
 from pipeline.domain.usage import to_usd
 from pipeline.domain.vision import ServiceTier
+from pipeline.ledger.batch_overview import BatchView
 from pipeline.ledger.catalogue import Scope
 from pipeline.ledger.reading import FailureGroup, LedgerReader
 from pipeline.ledger.sums import Drift, Share, Spending
@@ -28,6 +31,7 @@ async def describe_status(
     ``models`` is the table whose formulas counted the pictures.
     """
     counts = await reader.count_jobs(scopes, profile=profile)
+    batches = await reader.list_batches(now_ms)
     waiting = await reader.count_waiting(scopes, profile=profile)
     departures = await reader.count_departures(scopes)
     runs = await reader.list_runs(limit=1)
@@ -46,6 +50,7 @@ async def describe_status(
             "moved": departures.moved,
         },
         "pending_by_reason": {reason.value: count for reason, count in waiting.items()},
+        "batches": sum_up_batches(batches),
         "requests": {
             "sent": spending.requests,
             "retried": summary.get("requests", {}).get("retried", 0),
@@ -138,6 +143,100 @@ def _remark_on_drift(drift: Drift, told: tuple[str, str] | None) -> str:
 
 def _share(part: int, whole: int) -> float:
     return round(part / whole, 4) if whole else 0.0
+
+
+def sum_up_batches(views: Sequence[BatchView]) -> dict[str, Any]:
+    """Batches that are not over, together."""
+    open_ones = [view for view in views if view.batch.state not in OVER]
+    return {
+        "open": len(open_ones),
+        "lines": sum(view.lines for view in open_ones),
+        "answered": sum(view.batch.completed for view in open_ones),
+        "failed": sum(view.batch.failed for view in open_ones),
+        "by_state": dict(Counter(view.batch.state.value for view in open_ones)),
+    }
+
+
+def describe_batches(views: Sequence[BatchView], *, now_ms: int) -> dict[str, Any]:
+    """The document of ``batch list --json``."""
+    return {
+        **sum_up_batches(views),
+        "batches": [_describe_batch(view, now_ms) for view in views],
+    }
+
+
+def _describe_batch(view: BatchView, now_ms: int) -> dict[str, Any]:
+    batch = view.batch
+    return {
+        "id": batch.id,
+        "state": batch.state.value,
+        "state_in_words": describe_batch_state(view),
+        "server": batch.endpoint,
+        "model": batch.model,
+        "lines": view.lines,
+        "answered": batch.completed,
+        "failed": batch.failed,
+        "opened_at": batch.opened_at_ms,
+        "submitted_at": batch.submitted_at_ms,
+        "ended_at": batch.ended_at_ms,
+        "age_s": round(((batch.ended_at_ms or now_ms) - batch.opened_at_ms) / 1000, 3),
+        "looked_after_by": view.keeper,
+        "waits_for": _find_wait(view, now_ms),
+        "message": batch.message,
+        "remote_id": batch.remote_id,
+        "remote_state": batch.remote_state,
+    }
+
+
+def describe_batch_state(view: BatchView) -> str:
+    """Where a batch stands, in words."""
+    batch = view.batch
+    if view.is_unknown:
+        return "not known to the server any more"
+    if batch.state is not BatchState.SUBMITTED:
+        return _STATE_WORDS[batch.state]
+    if batch.remote_state is None:
+        return "at the server"
+    return _REMOTE_WORDS[RemoteState(batch.remote_state)]
+
+
+def _find_wait(view: BatchView, now_ms: int) -> str | None:
+    """What has to come next; None for a batch that is over."""
+    batch = view.batch
+    if batch.state in OVER:
+        return None
+    if view.is_unknown:
+        return f"tagpipe batch forget {batch.id}"
+    if batch.state is BatchState.SUBMITTED and not _is_done(batch.remote_state):
+        return "the server" if view.keeper else "the server, then tagpipe tag"
+    if batch.state is BatchState.UPLOADED and batch.not_before_ms > now_ms:
+        return "room at the server" if view.keeper else "room at the server, then tagpipe tag"
+    return view.keeper or "tagpipe tag"
+
+
+def _is_done(remote_state: str | None) -> bool:
+    return remote_state is not None and RemoteState(remote_state).is_over
+
+
+_STATE_WORDS = {
+    BatchState.PACKING: "being packed",
+    BatchState.PACKED: "packed, not at the server yet",
+    BatchState.UPLOADED: "uploaded, not submitted yet",
+    BatchState.SUBMITTING: "being submitted",
+    BatchState.HARVESTED: "collected",
+    BatchState.DISCARDED: "given up, never worked on",
+    BatchState.FORGOTTEN: "forgotten",
+}
+_REMOTE_WORDS = {
+    RemoteState.VALIDATING: "being looked over by the server",
+    RemoteState.FAILED: "refused by the server",
+    RemoteState.IN_PROGRESS: "in work",
+    RemoteState.FINALIZING: "worked on, its files are being made",
+    RemoteState.COMPLETED: "answered, to be collected",
+    RemoteState.EXPIRED: "expired, to be collected",
+    RemoteState.CANCELLING: "being ended",
+    RemoteState.CANCELLED: "cancelled, to be collected",
+}
 
 
 def describe_failures(groups: Sequence[FailureGroup]) -> list[dict[str, Any]]:

@@ -11,8 +11,8 @@ import anyio.to_thread
 
 from pipeline.bootstrap.clock import open_clock
 from pipeline.bootstrap.ledger import Ledger
+from pipeline.bootstrap.listing import assign, find_candidates, open_place
 from pipeline.bootstrap.plan import Plan
-from pipeline.bootstrap.tagging import assign, find_candidates, open_place
 from pipeline.domain.errors import EnvironmentFault, ImageError
 from pipeline.domain.jobs import ReviewState
 from pipeline.domain.outcomes import CAUSE_HELP, Cause

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.cli.faults import DONE, FAULT
 from pipeline.cli.options import (
+    LaneOptions,
     OutputOptions,
     QuestionOptions,
     Roots,
@@ -19,6 +20,7 @@ from pipeline.cli.output import defuse, show, show_document
 from pipeline.cli.session import find_revision, load
 from pipeline.cli.verbs import run_async, verb
 from pipeline.domain.errors import ConfigurationError, EnvironmentFault, PipelineError
+from pipeline.domain.vision import ServiceTier
 
 if TYPE_CHECKING:
     from datetime import date
@@ -42,6 +44,7 @@ def doctor(
     *,
     question: QuestionOptions,
     server: ServerOptions,
+    lane: LaneOptions,
     chosen: SettingsOptions,
     output: OutputOptions,
     paths: Roots = None,
@@ -49,11 +52,13 @@ def doctor(
     """Look at everything a run needs, and say how to mend what is off. Nothing is sent.
 
     Configuration, library, ledger, disk, key (whether it is there, never what it is), model
-    (known, retired, priced), extras, export folders. Give it the flags you will give to tag.
+    (known, retired, priced), batches where they are wanted, extras, export folders. Give it the
+    flags you will give to tag.
 
     Examples:
       tagpipe doctor
       tagpipe doctor ./photos --model gpt-5.4-mini
+      tagpipe doctor ./photos --model gpt-5.4-mini --mode batch --finish-by 06:00
       tagpipe doctor -c nightly.yaml --json
 
     Exit codes: 0 a run can start (there may be warnings); 1 something must be mended first,
@@ -62,7 +67,8 @@ def doctor(
     from pipeline.diagnosis import bad, describe_findings
 
     try:
-        settings = load(chosen, output, {**question.as_flags(), **server.as_flags()})
+        flags = {**question.as_flags(), **server.as_flags(), **lane.as_flags()}
+        settings = load(chosen, output, flags)
     except ConfigurationError as error:
         findings = [bad("configuration", str(error), "correct it; docs/configuration.md helps")]
     else:
@@ -106,7 +112,7 @@ def _examine(settings: "Settings", paths: list[Path], file: Path | None) -> "Ite
 
 
 def _examine_library(settings: "Settings", paths: list[Path]) -> "Iterator[Finding]":
-    from pipeline.bootstrap.tagging import find_roots
+    from pipeline.bootstrap.listing import find_roots
     from pipeline.diagnosis import Finding, Health, bad
 
     if not paths and settings.library.url is None:
@@ -200,6 +206,7 @@ def _examine_plan(settings: "Settings") -> "Iterator[Finding]":
     yield from _examine_server(plan.settings.provider)
     yield check_model(plan.question.model, plan.spec, today=today, known=plan.table)
     yield from _examine_answer(plan)
+    yield from _examine_batches(plan)
     yield from _examine_others(plan, today)
     yield from _examine_drift(plan)
 
@@ -214,7 +221,8 @@ def _examine_answer(plan: "Plan") -> "Iterator[Finding]":
         yield detail
     if plan.spec is None:
         return
-    yield check_prices(model, plan.spec, tier=settings.service_tier, detail=profile.detail)
+    tier = ServiceTier.BATCH if plan.asks_by_batch else settings.service_tier
+    yield check_prices(model, plan.spec, tier=tier, detail=profile.detail)
     reasoning = check_reasoning(
         model,
         plan.spec,
@@ -223,6 +231,32 @@ def _examine_answer(plan: "Plan") -> "Iterator[Finding]":
     )
     if reasoning is not None:
         yield reasoning
+
+
+def _examine_batches(plan: "Plan") -> "Iterator[Finding]":
+    """Whether batches can be packed, sent and ended in time, where they are wanted."""
+    from datetime import datetime
+
+    from pipeline.diagnosis import check_batch_folder, check_batch_server, check_finish_by
+    from pipeline.engine.batch.packer import UNSENT_AT_ONCE
+    from pipeline.providers.endpoint import choose_base_url
+
+    if not plan.asks_by_batch:
+        return
+    wanted = plan.settings.batch
+    try:
+        host = choose_base_url(plan.settings.provider, os.environ).host or ""
+    except ConfigurationError:
+        return  # the server is told of elsewhere
+    if (finding := check_batch_server(host)) is not None:
+        yield finding
+    yield check_batch_folder(
+        str(wanted.folder),
+        look_at_folder(wanted.folder / "a file"),
+        needed_bytes=UNSENT_AT_ONCE * wanted.max_mb * 1_000_000,
+    )
+    if wanted.finish_by is not None:
+        yield check_finish_by(wanted.finish_by, datetime.now().astimezone())
 
 
 def _examine_others(plan: "Plan", today: "date") -> "Iterator[Finding]":

@@ -116,8 +116,8 @@ def estimate(  # noqa: PLR0913  one for each group of options
     130 interrupted.
     """
     from pipeline.bootstrap.estimating import EstimateOrder
+    from pipeline.bootstrap.listing import find_roots
     from pipeline.bootstrap.plan import make_plan
-    from pipeline.bootstrap.tagging import find_roots
 
     settings = load(chosen, output, {**question.as_flags(), **server.as_flags()})
     plan = make_plan(settings, today=datetime.now(UTC).date(), model=question.model)

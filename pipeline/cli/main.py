@@ -6,10 +6,12 @@ from typing import Annotated, Any, Final
 import typer
 
 from pipeline import __version__
+from pipeline.cli.batch import batch
 from pipeline.cli.db import db
 from pipeline.cli.demo import demo
 from pipeline.cli.doctor import doctor
 from pipeline.cli.errors import errors
+from pipeline.cli.estimate import estimate
 from pipeline.cli.export import export
 from pipeline.cli.faults import INTERRUPTED, USAGE, report
 from pipeline.cli.output import tell
@@ -24,10 +26,11 @@ _HELP: Final = """\
 Tag large image libraries with a vision model: nothing is lost, nothing is paid twice.
 
 Examples:
-  tagpipe demo                                see it work, without a key
-  tagpipe tag ./photos                        tag a folder, offline
-  tagpipe tag ./photos --model gpt-5.4-mini   ask a vision model
-  tagpipe status                              what is done, and what it cost
+  tagpipe demo                                     see it work, without a key
+  tagpipe tag ./photos                             tag a folder, offline
+  tagpipe estimate ./photos --model gpt-5.4-mini   what a model would cost
+  tagpipe tag ./photos --model gpt-5.4-mini        ask it
+  tagpipe status                                   what is done and paid
 
 Exit codes: 0 all done; 1 a fault of the machine or a bug; 2 usage or configuration;
 3 finished, but some images failed; 4 paused, the same command goes on; 130 interrupted.
@@ -66,6 +69,7 @@ def describe(
 for _panel, _verb in (
     ("Begin", demo),
     ("Begin", doctor),
+    ("Work", estimate),
     ("Work", tag),
     ("Work", scan),
     ("Work", export),
@@ -75,6 +79,7 @@ for _panel, _verb in (
     ("Tools", simulate),
 ):
     app.command(_verb.__name__, rich_help_panel=_panel)(_verb)
+app.add_typer(batch, name="batch", rich_help_panel="Look and mend")
 app.add_typer(db, name="db", rich_help_panel="Tools")
 
 

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 _REFRESH_SECONDS: Final = 0.25
 _LINE_SECONDS: Final = 10.0
+_SAME_LINE_SECONDS: Final = 600.0
+"""Where nothing changes, which in batches is for hours, it is not told all the time."""
 _WINDOW_SECONDS: Final = 30.0
+_BATCH_WINDOW_SECONDS: Final = 1_800.0
+"""A server's counts are looked at once a minute, and it works by fits and starts."""
 _BAR_WIDTH: Final = 30
 
 
@@ -51,14 +55,23 @@ class Progress:
     cost_nanos: int
     budget_usd: "Decimal | None"
     waits_for: str = ""
+    batches: int = 0
+    at_server: int = 0
+    """Of the batches, those that the server works on."""
+    in_batches: int = 0
+    answered_in_batches: int = 0
+    answers_per_s: float = 0.0
+    """Images settled or answered in batches, while there are batches."""
 
     @property
     def seconds_left(self) -> float | None:
         """None while nobody can know, and at the end."""
-        left = self.total - self.done
-        if not self.is_total_known or not self.images_per_s or not left:
+        left, pace = self.total - self.done, self.images_per_s
+        if self.batches:
+            left, pace = left - self.answered_in_batches, self.answers_per_s
+        if not self.is_total_known or pace <= 0 or left <= 0:
             return None
-        return left / self.images_per_s
+        return left / pace
 
 
 class Meter:
@@ -70,6 +83,8 @@ class Meter:
         self._tally = tally
         self._bounds = bounds
         self._samples: deque[tuple[float, int]] = deque([(now, tally.settled)])
+        self._answers: deque[tuple[float, int]] = deque()
+        """When how many were settled or answered in batches: only where it changed."""
 
     def read(self, now: float) -> Progress:
         """How far the run is at ``now`` (seconds of a monotonic clock)."""
@@ -88,7 +103,26 @@ class Meter:
             cost_nanos=tally.cost_nanos,
             budget_usd=self._bounds.budget_usd,
             waits_for=tally.waits_for,
+            batches=tally.batches,
+            at_server=tally.batches_at_server,
+            in_batches=tally.in_batches,
+            answered_in_batches=tally.answered_in_batches,
+            answers_per_s=self._measure_answers(now),
         )
+
+    def _measure_answers(self, now: float) -> float:
+        """Since a batch was first seen, but no longer than half an hour."""
+        tally, answers = self._tally, self._answers
+        if not tally.batches:
+            answers.clear()
+            return 0.0
+        ended = tally.settled + tally.answered_in_batches
+        if not answers or answers[-1][1] != ended:
+            answers.append((now, ended))
+        while len(answers) > 1 and answers[1][0] < now - _BATCH_WINDOW_SECONDS:
+            answers.popleft()
+        began, before = answers[0]
+        return (ended - before) / (now - began) if now > began else 0.0
 
     def note_waiting(self, count: int, *, is_final: bool) -> None:
         """Take over the ledger's count of images that are not settled.
@@ -113,10 +147,10 @@ def describe(progress: Progress) -> str:
     if not progress.total:
         return "nothing new to tag" if progress.is_total_known else "listing images"
     prefix = "" if progress.is_total_known else "at least "
-    parts = [
-        f"{progress.done:,} of {prefix}{progress.total:,} images",
-        f"{progress.images_per_s:.1f}/s",
-    ]
+    parts = [f"{progress.done:,} of {prefix}{progress.total:,} images"]
+    if progress.images_per_s or not progress.batches:
+        parts.append(f"{progress.images_per_s:.1f}/s")
+    parts += _describe_batches(progress)
     if (left := progress.seconds_left) is not None:
         parts.append(f"{format_duration(left)} left")
     if progress.failed:
@@ -129,6 +163,20 @@ def describe(progress: Progress) -> str:
         cap = "" if progress.budget_usd is None else f" of ${progress.budget_usd}"
         parts.append(f"${progress.cost_nanos / NANO_PER_DOLLAR:,.4f}{cap}")
     return ", ".join(parts)
+
+
+def _describe_batches(progress: Progress) -> Iterator[str]:
+    if progress.at_server:
+        answered = f"{progress.answered_in_batches:,} of {progress.in_batches:,} answered"
+        yield f"{name_batches(progress.at_server)} at the server"
+        yield answered
+    if unsent := progress.batches - progress.at_server:
+        yield f"{name_batches(unsent)} on the way"
+
+
+def name_batches(count: int) -> str:
+    """``1 batch``, ``3 batches``."""
+    return f"{count:,} {'batch' if count == 1 else 'batches'}"
 
 
 def describe_listing(tally: "Tally") -> str:
@@ -161,12 +209,12 @@ async def show_progress(
             await _print_lines(lambda: describe(read()))
 
 
-async def show_listing(tally: "Tally") -> None:
-    """Show a scan until cancelled; the last state stays visible."""
+async def show_line(describe_now: Callable[[], str]) -> None:
+    """Show one line until cancelled; the last state stays visible."""
     if sys.stderr.isatty():
-        await _draw_live(lambda: describe_listing(tally))
+        await _draw_live(describe_now)
     else:
-        await _print_lines(lambda: describe_listing(tally))
+        await _print_lines(describe_now)
 
 
 async def _keep_count(
@@ -209,12 +257,17 @@ async def _draw_live(draw: Callable[[], "RenderableType"]) -> None:
 
 
 async def _print_lines(describe_now: Callable[[], str]) -> None:
+    told, told_at = "", anyio.current_time()
     try:
         while True:
             await anyio.sleep(_LINE_SECONDS)
-            tell(describe_now())
+            line, now = describe_now(), anyio.current_time()
+            if line != told or now - told_at >= _SAME_LINE_SECONDS:
+                tell(line)
+                told, told_at = line, now
     finally:
-        tell(describe_now())
+        if line := describe_now():
+            tell(line)
 
 
 @contextmanager

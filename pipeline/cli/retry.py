@@ -34,7 +34,7 @@ def retry(*, where: WhereOptions, chosen: SettingsOptions, output: OutputOptions
 
 
 async def _put_back(settings: "Settings", wanted: Conditions, output: OutputOptions) -> int:
-    from pipeline.ledger.jobs import put_back
+    from pipeline.ledger.returns import put_back
 
     async with open_known_ledger(settings) as ledger:
         selection = make_selection(wanted, now_ms=await ledger.database.read_time())

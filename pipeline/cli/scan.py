@@ -39,8 +39,8 @@ def scan(
     """
     from datetime import UTC, datetime
 
+    from pipeline.bootstrap.listing import find_roots
     from pipeline.bootstrap.plan import make_plan
-    from pipeline.bootstrap.tagging import find_roots
 
     settings = load(chosen, output, question.as_flags())
     plan = make_plan(settings, today=datetime.now(UTC).date(), model=question.model)
@@ -68,7 +68,7 @@ async def scan_roots(
 ) -> Mapping[str, Any] | None:
     """Scan under watch; the run's document, None when interrupted."""
     from pipeline.bootstrap.ledger import open_ledger
-    from pipeline.bootstrap.tagging import scan as list_images
+    from pipeline.bootstrap.listing import scan as list_images
     from pipeline.cli.watching import watch_scan
     from pipeline.engine.progress import Tally
 

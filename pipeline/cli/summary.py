@@ -68,6 +68,7 @@ def _facts_of_run(document: Mapping[str, Any]) -> Iterable[tuple[str, str, str]]
     if images["skipped"]:
         yield "skipped", f"{images['skipped']:,}", ""
     yield "pending", f"{images['pending'] + images['leased']:,}", ""
+    yield from _facts_of_batches(document["batches"])
     yield (
         "requests",
         f"{sent['sent']:,}",
@@ -89,6 +90,13 @@ def _facts_of_run(document: Mapping[str, Any]) -> Iterable[tuple[str, str, str]]
         yield "saved", format_usd(document["cache_saved_usd"]), "by the server's prompt cache"
     yield from _facts_of_saving(document["saved"])
     yield "images/s", f"{document['images_per_s']:,.1f}", ""
+
+
+def _facts_of_batches(batches: Mapping[str, int]) -> Iterable[tuple[str, str, str]]:
+    if batches["over"]:
+        yield "batches", f"{batches['over']:,}", "collected"
+    if batches["open"]:
+        yield "batches", f"{batches['open']:,}", "under way: the same command collects them"
 
 
 def _name_lane(answer: Mapping[str, Any]) -> str:
@@ -209,6 +217,10 @@ def _facts_of_ledger(document: Mapping[str, Any]) -> Iterable[tuple[str, str, st
     yield "images", f"{images['seen']:,}", ""
     for state in ("done", "failed", "skipped", "pending", "leased"):
         yield state, f"{images[state]:,}", _remark_on(state, document)
+    batches = document["batches"]
+    if batches["open"]:
+        remark = f"{batches['answered']:,} answered; tagpipe batch list"
+        yield "in batches", f"{batches['lines']:,}", remark
     yield "gone", f"{images['gone']:,}", ""
     yield "moved", f"{images['moved']:,}", ""
     yield "requests", f"{requests['sent']:,}", _join(requests, ("lost", "whose answer never came"))
@@ -265,6 +277,8 @@ def _remark_on(state: str, document: Mapping[str, Any]) -> str:
         words = {"failed": "put back"}
         reasons = document["pending_by_reason"]
         return _join(reasons, *((reason, words.get(reason, reason)) for reason in reasons))
+    if state == "leased" and document["batches"]["lines"]:
+        return f"{document['batches']['lines']:,} of them in batches"
     return "see tagpipe errors" if state == "failed" and document["images"][state] else ""
 
 

@@ -84,8 +84,8 @@ def tag(  # noqa: PLR0913  one for each group of options
     """
     from datetime import UTC, datetime
 
+    from pipeline.bootstrap.listing import find_roots
     from pipeline.bootstrap.plan import make_plan
-    from pipeline.bootstrap.tagging import find_roots
 
     flags = {**question.as_flags(), **server.as_flags(), **lane.as_flags()}
     if extent.no_export or pilot.skips_exports:

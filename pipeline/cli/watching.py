@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
-from pipeline.cli.progress import Bounds, Meter, show_listing, show_progress
+from pipeline.cli.progress import (
+    Bounds,
+    Meter,
+    describe_listing,
+    name_batches,
+    show_line,
+    show_progress,
+)
 from pipeline.cli.signals import obey_signals
 
 if TYPE_CHECKING:
@@ -22,8 +29,7 @@ async def watch_tagging(
 
     def stop() -> str:
         tagging.pool.stop()
-        under_way = tagging.tally.in_flight
-        return f"stopping: {under_way:,} requests under way settle first; Ctrl-C again to cancel"
+        return describe_stop(tagging.tally)
 
     def cancel() -> str:
         tagging.pool.cancel()
@@ -36,11 +42,31 @@ async def watch_tagging(
     return await _watch(tagging.run, None if is_quiet else show, (stop, cancel))
 
 
+def describe_stop(tally: "Tally") -> str:
+    """What the first Ctrl-C says."""
+    settle = f"{tally.in_flight:,} requests under way settle first"
+    if not tally.batches_at_server:
+        return f"stopping: {settle}; Ctrl-C again to cancel"
+    go_on = "go on" if tally.batches_at_server > 1 else "goes on"
+    batches = (
+        f"{name_batches(tally.batches_at_server)} {go_on} at the server, the same command "
+        "collects the answers"
+    )
+    return f"stopping: {settle}; {batches}" if tally.in_flight else f"stopping: {batches}"
+
+
 async def watch_scan(
     work: Callable[[], Awaitable[T]], tally: "Tally", *, is_quiet: bool
 ) -> T | None:
     """Scan to the end; None when interrupted."""
-    return await _watch(work, None if is_quiet else lambda: show_listing(tally), ())
+    return await watch(work, lambda: describe_listing(tally), is_quiet=is_quiet)
+
+
+async def watch(
+    work: Callable[[], Awaitable[T]], describe_now: Callable[[], str], *, is_quiet: bool
+) -> T | None:
+    """Work to the end, telling how far it is in one line; None when interrupted."""
+    return await _watch(work, None if is_quiet else lambda: show_line(describe_now), ())
 
 
 async def _watch(

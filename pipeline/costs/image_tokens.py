@@ -70,8 +70,7 @@ def seen_size(spec: ModelSpec, detail: Detail, width: int, height: int) -> tuple
 
 
 def fit_side(spec: ModelSpec, max_side: int, width: int, height: int) -> tuple[int, int]:
-    """The picture with its longest side at ``max_side`` or a little less, so that no patch is paid
-    for a few pixels.
+    """Fit the longest side to ``max_side``, or a little less where that saves a row of patches.
 
     A side that ends behind a whole patch costs a row of patches that is mostly empty: of the sizes
     that end with a whole patch, up to one patch shorter, the one is taken whose patches are the

@@ -28,9 +28,11 @@ class BatchState(StrEnum):
     """It is over, and all that came of it is settled."""
     DISCARDED = "discarded"
     """It was never worked on: its pictures wait again."""
+    FORGOTTEN = "forgotten"
+    """Nobody will read its answers, which may have been billed: its pictures wait again."""
 
 
-OVER: Final = (BatchState.HARVESTED, BatchState.DISCARDED)
+OVER: Final = (BatchState.HARVESTED, BatchState.DISCARDED, BatchState.FORGOTTEN)
 
 
 class RemoteState(StrEnum):

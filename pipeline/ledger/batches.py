@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import CursorResult, Select, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, CursorResult, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline.domain.batches import BatchId, BatchReport, BatchState
-from pipeline.domain.images import ImageId, ImageRef
-from pipeline.domain.jobs import AttemptId, ClaimedJob, JobId, JobState, RunId
-from pipeline.domain.usage import NanoDollars, Quote
+from pipeline.domain.jobs import AttemptId, JobState, RunId
+from pipeline.domain.outcomes import Cause
+from pipeline.ledger.batch_lines import OPEN_LINES, OpenLine, read_open_line
 from pipeline.ledger.database import Database
 from pipeline.ledger.dialects import among
 from pipeline.ledger.patience import patient
@@ -22,7 +22,6 @@ from pipeline.ledger.tables import (
     attempts,
     batch_is_live,
     batches,
-    images,
     job_is_leased,
     jobs,
     profile_versions,
@@ -61,6 +60,7 @@ class Batch:
     not_before_ms: int
     opened_at_ms: int
     submitted_at_ms: int | None
+    ended_at_ms: int | None
     message: str | None
 
     @property
@@ -88,18 +88,6 @@ class Sealed:
     lines: int
     bytes: int
     tokens: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenLine:
-    """A line whose answer is not settled yet."""
-
-    attempt_id: AttemptId
-    job: ClaimedJob
-    request_key: bytes
-    step: str
-    reserved_nanos: int
-    quote: Quote
 
 
 class BatchBook:
@@ -130,7 +118,7 @@ class BatchBook:
                 )
                 .returning(batches)
             )
-            return _read(made.one())
+            return read_batch(made.one())
 
     async def seal(self, batch: BatchId, sealed: Sealed) -> Batch:
         """The file is whole and on the disk."""
@@ -191,27 +179,54 @@ class BatchBook:
         """Forget a batch that was never worked on: its pictures wait again; return how many."""
         is_line = (attempts.c.batch_id == batch, attempt_is_open)
         async with self._database.overhaul() as connection:
-            freed = await connection.execute(
-                update(jobs)
-                .where(
-                    job_is_leased,
-                    jobs.c.run_id == self._run,
-                    jobs.c.id.in_(select(attempts.c.job_id).where(*is_line)),
-                )
-                .values(state=JobState.PENDING, run_id=None)
-            )
+            freed = await self._free(connection, *is_line)
             # nothing was sent, so there was no attempt
             await connection.execute(delete(attempts).where(*is_line))
-            await connection.execute(
-                update(batches)
-                .where(batches.c.id == batch)
-                .values(state=BatchState.DISCARDED, ended_at=now_ms, message=message or None)
+            await _end(
+                connection, batch, state=BatchState.DISCARDED, now_ms=now_ms, message=message
             )
-        return freed.rowcount
+        return freed
 
     @patient
+    async def lose(self, batch: BatchId, *, now_ms: int, message: str = "") -> int:
+        """Forget a batch whose answers nobody will read: its pictures wait again; return how many.
+
+        Its lines may have been billed: they stay on record as lost, and the worst that each can
+        have cost is held against the caps.
+        """
+        is_line = (attempts.c.batch_id == batch, attempt_is_open)
+        async with self._database.overhaul() as connection:
+            freed = await self._free(connection, *is_line)
+            await connection.execute(
+                update(attempts)
+                .where(*is_line)
+                .values(state="lost", cause=Cause.LOST, settled_at=now_ms)
+            )
+            await _end(
+                connection, batch, state=BatchState.FORGOTTEN, now_ms=now_ms, message=message
+            )
+        return freed
+
+    async def _free(self, connection: AsyncConnection, *is_line: ColumnElement[bool]) -> int:
+        freed = await connection.execute(
+            update(jobs)
+            .where(
+                job_is_leased,
+                jobs.c.run_id == self._run,
+                jobs.c.id.in_(select(attempts.c.job_id).where(*is_line)),
+            )
+            .values(state=JobState.PENDING, run_id=None)
+        )
+        return freed.rowcount
+
     async def adopt(self, account: str, *, now_ms: int) -> list[Batch]:
         """Take over the batches of runs that are over or dead; return all that are ours now."""
+        await self.take_over(account, now_ms=now_ms)
+        return await self.list_ours()
+
+    @patient
+    async def take_over(self, account: str, *, now_ms: int) -> list[Batch]:
+        """The same, in a run that has batches of its own: return those that were taken."""
         columns = (runs.c.id, runs.c.host, runs.c.pid, runs.c.process_started, runs.c.lease_until,
                    runs.c.ended_at)  # fmt: skip
         owners = (
@@ -223,12 +238,15 @@ class BatchBook:
         async with self._database.read() as connection:
             found = (await connection.execute(owners)).all()
         dead = [row.id for row in found if row.ended_at is not None or is_dead(row, now_ms)]
-        if dead:
-            async with self._database.overhaul() as connection:
-                await self._take(connection, account, dead)
-        return await self.list_ours()
+        if not dead:
+            return []
+        async with self._database.overhaul() as connection:
+            taken = await self._take(connection, account, dead)
+        return await self._list(batches.c.id.in_(taken)) if taken else []
 
-    async def _take(self, connection: AsyncConnection, account: str, dead: Sequence[int]) -> None:
+    async def _take(
+        self, connection: AsyncConnection, account: str, dead: Sequence[int]
+    ) -> list[int]:
         taken = await connection.execute(
             update(batches)
             .where(batch_is_live, batches.c.account == account, batches.c.run_id.in_(dead))
@@ -237,7 +255,7 @@ class BatchBook:
         )
         ids = list(taken.scalars())
         if not ids:  # another run was faster
-            return
+            return []
         is_line = (attempt_is_open, attempts.c.batch_id.in_(ids))
         await connection.execute(
             update(jobs)
@@ -249,6 +267,7 @@ class BatchBook:
             .values(run_id=self._run)
         )
         await connection.execute(update(attempts).where(*is_line).values(run_id=self._run))
+        return ids
 
     async def list_ours(self) -> list[Batch]:
         """This run's batches that are not over, oldest first."""
@@ -267,7 +286,7 @@ class BatchBook:
     async def read(self, batch: BatchId) -> Batch:
         """How it stands on record."""
         async with self._database.read() as connection:
-            return _read(
+            return read_batch(
                 (await connection.execute(select(batches).where(batches.c.id == batch))).one()
             )
 
@@ -276,15 +295,15 @@ class BatchBook:
         """Of the attempts with these ids, those that are still open."""
         async with self._database.read() as connection:
             wanted = among(connection, attempts.c.id, list(ids))
-            rows = (await connection.execute(_LINES.where(wanted))).all()
-        return {AttemptId(row.attempt_id): _read_line(row) for row in rows}
+            rows = (await connection.execute(OPEN_LINES.where(wanted))).all()
+        return {AttemptId(row.attempt_id): read_open_line(row) for row in rows}
 
     @patient
     async def list_lines(self, batch: BatchId, *, limit: int) -> list[OpenLine]:
         """The first open lines of a batch."""
-        query = _LINES.where(attempts.c.batch_id == batch).order_by(attempts.c.id).limit(limit)
+        query = OPEN_LINES.where(attempts.c.batch_id == batch).order_by(attempts.c.id).limit(limit)
         async with self._database.read() as connection:
-            return [_read_line(row) for row in (await connection.execute(query)).all()]
+            return [read_open_line(row) for row in (await connection.execute(query)).all()]
 
     @patient
     async def read_profile(self, version_id: int) -> str:
@@ -297,7 +316,7 @@ class BatchBook:
     async def _list(self, *conditions: Any) -> list[Batch]:
         query = select(batches).where(batch_is_live, *conditions).order_by(batches.c.id)
         async with self._database.read() as connection:
-            return [_read(row) for row in (await connection.execute(query)).all()]
+            return [read_batch(row) for row in (await connection.execute(query)).all()]
 
     @patient
     async def _move(self, batch: BatchId, values: Mapping[str, Any]) -> Batch:
@@ -305,17 +324,28 @@ class BatchBook:
             moved: CursorResult[Any] = await connection.execute(
                 update(batches).where(batches.c.id == batch).values(**values).returning(batches)
             )
-            return _read(moved.one())
+            return read_batch(moved.one())
+
+
+async def _end(
+    connection: AsyncConnection, batch: BatchId, *, state: BatchState, now_ms: int, message: str
+) -> None:
+    await connection.execute(
+        update(batches)
+        .where(batches.c.id == batch)
+        .values(state=state, ended_at=now_ms, message=message or None)
+    )
 
 
 async def list_live(database: Database) -> list[Batch]:
     """All batches on a ledger that are not over, whosever they are."""
     query = select(batches).where(batch_is_live).order_by(batches.c.id)
     async with database.read() as connection:
-        return [_read(row) for row in (await connection.execute(query)).all()]
+        return [read_batch(row) for row in (await connection.execute(query)).all()]
 
 
-def _read(row: Any) -> Batch:
+def read_batch(row: Any) -> Batch:
+    """A row of ``batches``."""
     return Batch(
         id=BatchId(row.id),
         token=row.token,
@@ -339,61 +369,6 @@ def _read(row: Any) -> Batch:
         not_before_ms=row.not_before,
         opened_at_ms=row.opened_at,
         submitted_at_ms=row.submitted_at,
+        ended_at_ms=row.ended_at,
         message=row.message,
     )
-
-
-def _read_line(row: Any) -> OpenLine:
-    return OpenLine(
-        attempt_id=AttemptId(row.attempt_id),
-        job=ClaimedJob(
-            id=JobId(row.job_id),
-            image_id=ImageId(row.image_id),
-            image=ImageRef(uri=row.uri, size=row.size, version=row.version),
-            attempts=row.attempts,
-            tried_since_ms=row.tried_since,
-            next_step=row.next_step,
-        ),
-        request_key=bytes(row.request_key),
-        step=row.step,
-        reserved_nanos=row.reserved_nanos,
-        quote=Quote(
-            picture_tokens=row.picture_tokens,
-            input=row.quoted_input,
-            cached=row.quoted_cached,
-            output=row.quoted_output,
-            cost=None if row.quoted_nanos is None else NanoDollars(row.quoted_nanos),
-            sent_bytes=row.sent_bytes,
-            original_bytes=row.original_bytes,
-            original_tokens=row.original_tokens,
-        ),
-    )
-
-
-_LINES: Final[Select[Any]] = (
-    select(
-        attempts.c.id.label("attempt_id"),
-        attempts.c.request_key,
-        attempts.c.step,
-        attempts.c.reserved_nanos,
-        attempts.c.quoted_input,
-        attempts.c.quoted_cached,
-        attempts.c.quoted_output,
-        attempts.c.quoted_nanos,
-        attempts.c.picture_tokens,
-        attempts.c.sent_bytes,
-        attempts.c.original_bytes,
-        attempts.c.original_tokens,
-        jobs.c.id.label("job_id"),
-        jobs.c.image_id,
-        jobs.c.attempts,
-        jobs.c.tried_since,
-        jobs.c.next_step,
-        images.c.uri,
-        images.c.size,
-        images.c.version,
-    )
-    .join(jobs, jobs.c.id == attempts.c.job_id)
-    .join(images, images.c.id == jobs.c.image_id)
-    .where(attempt_is_open)
-)

@@ -193,11 +193,12 @@ _BATCHES: Final = (
         broken=f"FROM batches WHERE state NOT IN ({_quote(BatchState)})",
     ),
     Rule(
-        text="a batch is over when it is harvested or discarded",
+        text="a batch is over when it is harvested, discarded or forgotten",
         table="batches",
         row="batches.id",
         broken=(
-            "FROM batches WHERE (state IN ('harvested', 'discarded')) <> (ended_at IS NOT NULL)"
+            "FROM batches WHERE (state IN ('harvested', 'discarded', 'forgotten')) "
+            "<> (ended_at IS NOT NULL)"
         ),
     ),
     Rule(

@@ -5,7 +5,6 @@ from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Select,
     and_,
@@ -13,10 +12,8 @@ from sqlalchemy import (
     func,
     or_,
     select,
-    true,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline.domain.images import ImageId, ImageRef
 from pipeline.domain.jobs import STANDING, ClaimedJob, JobId, JobState, Reason, RunId
@@ -27,6 +24,7 @@ from pipeline.ledger.dialects import among
 from pipeline.ledger.patience import patient
 from pipeline.ledger.prepared import Lookup
 from pipeline.ledger.processes import is_dead
+from pipeline.ledger.returns import give_back, put_back_chosen
 from pipeline.ledger.selection import EVERYTHING, Selection, lies_in, meets, waits_for
 from pipeline.ledger.tables import (
     attempt_is_in_batch,
@@ -37,7 +35,6 @@ from pipeline.ledger.tables import (
     job_is_leased,
     job_is_pending,
     jobs,
-    profiles,
     runs,
 )
 from pipeline.ledger.waiting import Lane, Line, Position, Walk
@@ -98,7 +95,7 @@ class JobQueue:
     async def release(self, *, now_ms: int) -> int:
         """Give back every job this run still holds; return how many."""
         async with self._database.write() as connection:
-            returned = await _give_back(connection, [self._run], now_ms)
+            returned = await give_back(connection, [self._run], now_ms)
         self._walk = Walk()
         return returned
 
@@ -121,7 +118,7 @@ class JobQueue:
         if not dead:
             return 0
         async with self._database.write() as connection:
-            returned = await _give_back(connection, dead, now_ms)
+            returned = await give_back(connection, dead, now_ms)
             await connection.execute(
                 update(runs)
                 .where(runs.c.id.in_(dead), runs.c.ended_at.is_(None))
@@ -176,7 +173,7 @@ class JobQueue:
             return 0
         is_ours = jobs.c.profile_id == assignment.profile_id
         async with self._database.write() as connection:
-            count = await _put_back(
+            count = await put_back_chosen(
                 connection, [scope], self._selection, is_ours, states=self._selection.ends
             )
         self._walk = Walk()
@@ -342,67 +339,6 @@ _READ_IMAGES = Lookup(
         among(images.c.id)
     )
 )
-
-
-async def _give_back(connection: AsyncConnection, dead: Sequence[int], now_ms: int) -> int:
-    """Leased jobs become pending; requests whose end nobody recorded are lost.
-
-    What is in a batch stays there: the server answers it whoever waits, and who runs next takes
-    the batch over (``ledger.batches``).
-    """
-    await connection.execute(
-        update(attempts)
-        .where(attempts.c.run_id.in_(dead), attempt_is_open, ~attempt_is_in_batch)
-        .values(state="lost", cause=Cause.LOST, settled_at=now_ms)
-    )
-    in_batches = select(attempts.c.job_id).where(
-        attempts.c.run_id.in_(dead), attempt_is_open, attempt_is_in_batch
-    )
-    done = await connection.execute(
-        update(jobs)
-        .where(job_is_leased, jobs.c.run_id.in_(dead), jobs.c.id.not_in(in_batches))
-        .values(state=JobState.PENDING, run_id=None)
-    )
-    return done.rowcount
-
-
-async def put_back(
-    database: Database,
-    selection: Selection = EVERYTHING,
-    *,
-    states: Sequence[JobState],
-    profile: str | None = None,
-) -> int:
-    """Make ended jobs pending again, as if never tried; return how many.
-
-    Args:
-        database: the ledger.
-        selection: only jobs that meet it; why they were asked about does not count.
-        states: only jobs in one of these.
-        profile: only jobs under the profile of this name.
-    """
-    asked: ColumnElement[bool] = true()
-    if profile is not None:
-        named = select(profiles.c.id).where(profiles.c.name == profile)
-        asked = jobs.c.profile_id == named.scalar_subquery()
-    async with database.overhaul() as connection:
-        return await _put_back(connection, None, selection, asked, states=states)
-
-
-async def _put_back(
-    connection: AsyncConnection,
-    scopes: Sequence[Scope] | None,
-    selection: Selection,
-    asked: ColumnElement[bool],
-    *,
-    states: Sequence[JobState],
-) -> int:
-    done = await connection.execute(
-        update(jobs)
-        .where(jobs.c.state.in_(states), asked, lies_in(scopes), *meets(connection, selection))
-        .values(**AS_NEW, reason=Reason.FAILED)
-    )
-    return done.rowcount
 
 
 async def count_wanted(

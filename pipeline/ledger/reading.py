@@ -21,6 +21,7 @@ from sqlalchemy import (
 
 from pipeline.domain.jobs import JobState, Reason
 from pipeline.ledger import sums
+from pipeline.ledger.batch_overview import BatchView, view_batches
 from pipeline.ledger.catalogue import Scope, in_scope
 from pipeline.ledger.database import Database
 from pipeline.ledger.dialects import among
@@ -181,6 +182,10 @@ class LedgerReader:
         query = select(results.c.model, func.count()).group_by(results.c.model)
         async with self._database.read() as connection:
             return dict((await connection.execute(query)).all())
+
+    async def list_batches(self, now_ms: int) -> Sequence[BatchView]:
+        """Those that are not over, as they stood when they were last heard of."""
+        return await view_batches(self._database, now_ms=now_ms)
 
     async def list_exports(self) -> list[Mapping[str, Any]]:
         """What was written where, and when."""

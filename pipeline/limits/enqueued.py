@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Final
 
 _NAMED: Final = re.compile(r"limit:?\s*([\d,_.]*\d)\s*enqueued", re.IGNORECASE)
+_AT_ONCE: Final = 4
+"""Batches that share what may wait at the server."""
 _FIRST_WAIT_SECONDS: Final = 15.0
 _LONGEST_WAIT_SECONDS: Final = 600.0
 
@@ -65,6 +67,10 @@ class EnqueuedTokens:
         wait = min(_LONGEST_WAIT_SECONDS, self._first_wait_seconds * 2.0 ** min(self._refusals, 10))
         self._refusals += 1
         return wait if tokens <= (self.limit or tokens) else 0.0
+
+    def choose_size(self) -> int | None:
+        """Tokens of one batch, so that the next can wait while others are worked on."""
+        return None if self.limit is None else max(1, self.limit // _AT_ONCE)
 
     def is_too_large(self, tokens: int) -> bool:
         """Whether a batch cannot fit, however empty the server is."""

@@ -9,7 +9,7 @@ from pipeline.domain.errors import ConfigurationError
 _SAFETY: Final = 1.25
 """Asked one by one, the rest may take a quarter longer than foreseen."""
 _SHARE_KEPT: Final = 0.1
-_LONGEST_CANCELLING_SECONDS: Final = 600.0
+LONGEST_CANCELLING_SECONDS: Final = 600.0
 """A batch that is told to end may take ten minutes for it (OpenAI's guide "Batch API")."""
 _SECONDS_AN_ANSWER: Final = 10.0
 """Assumed where nobody knows better."""
@@ -25,7 +25,7 @@ class FinishBy:
     @property
     def cancelling_seconds(self) -> float:
         """Kept free for ending batches: ten minutes, or a tenth of a short time."""
-        return min(_LONGEST_CANCELLING_SECONDS, _SHARE_KEPT * max(0.0, self.at - self.began))
+        return min(LONGEST_CANCELLING_SECONDS, _SHARE_KEPT * max(0.0, self.at - self.began))
 
     def find_last_moment(self, left: int, pace: float) -> float:
         """The latest time to begin asking what is left one by one.

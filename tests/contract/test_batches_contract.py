@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import pytest
-from ledgers import INFO, NOW, Desk, make_refs, make_tagged, make_terms, open_desk
+from ledgers import INFO, NOW, WORST, Desk, make_refs, make_tagged, make_terms, open_desk
 
 from pipeline.domain.batches import BatchReport, BatchState, RemoteState
 from pipeline.domain.jobs import AttemptId, ClaimedJob
 from pipeline.domain.outcomes import AT_ONCE, Cause, Deferred
 from pipeline.domain.usage import Quote
+from pipeline.ledger.batch_overview import view_batches
 from pipeline.ledger.batches import Batch, BatchBook, BatchPlace, Sealed, list_live
 from pipeline.ledger.database import Database
 from pipeline.ledger.facts import Facts
@@ -178,3 +179,38 @@ async def test_the_next_step_is_kept_until_there_is_an_answer(desk: Desk) -> Non
     await desk.record(make_refs(1)[0].__class__(uri="/photos/000000.jpg", size=7, version="9"))
     [changed] = await desk.claim()
     assert changed.next_step is None
+
+
+async def test_what_is_forgotten_waits_again_and_stays_on_record_as_lost(desk: Desk) -> None:
+    batch, ids = await pack(desk)
+    book = book_of(desk)
+    await book.note_submitted(batch.id, "batch_1", now_ms=NOW)
+    assert await book.lose(batch.id, now_ms=NOW, message="gone") == 2
+    over = await book.read(batch.id)
+    assert (over.state, over.ended_at_ms, over.message) == (BatchState.FORGOTTEN, NOW, "gone")
+    assert await desk.states() == {"pending": 2}
+    assert await book.find_lines(ids) == {}
+    spending = await desk.reader.sum_spending()
+    assert (spending.requests, spending.lost) == (2, 2)
+    assert spending.maybe_billed_nanos == 2 * WORST
+    assert await check_ledger(desk.database) == []
+    desk.queue.look_again()
+    assert len(await desk.claim()) == 2
+
+
+async def test_who_looks_sees_what_is_under_way_and_who_looks_after_it(database: Database) -> None:
+    async with open_desk(database) as first:
+        batch, _ = await pack(first)
+        [view] = await first.reader.list_batches(NOW)
+        assert (view.batch.id, view.lines, view.batch.lines) == (batch.id, 2, 0)
+        assert (view.keeper or "").startswith(f"run {first.run} (process ")
+        await book_of(first).seal(batch.id, SEALED)
+        await first.runs.close(first.run, "finished", {}, now_ms=NOW)  # type: ignore[arg-type]
+        [view] = await first.reader.list_batches(NOW)
+        assert (view.keeper, view.lines) == (None, 2)
+        await book_of(first).discard(batch.id, now_ms=NOW)
+        assert await first.reader.list_batches(NOW) == []
+        [named] = await view_batches(database, now_ms=NOW, ids=[batch.id])
+        [over] = await view_batches(database, now_ms=NOW, has_over=True)
+        assert named == over
+        assert over.batch.state is BatchState.DISCARDED

@@ -21,8 +21,8 @@ from pipeline.domain.jobs import JobState, ReviewState
 from pipeline.domain.outcomes import Cause, Deferred, Failed, Reused, Skipped
 from pipeline.ledger.catalogue import Catalogue, Finding, Scope, SeenImages
 from pipeline.ledger.database import Database
-from pipeline.ledger.jobs import put_back
 from pipeline.ledger.opening import AlreadyAnswered, BeingAsked, Opened
+from pipeline.ledger.returns import put_back
 from pipeline.ledger.runs import ProfileVersion, RunState
 from pipeline.ledger.selection import Selection
 from pipeline.ledger.tables import attempts, jobs, runs

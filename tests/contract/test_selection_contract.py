@@ -12,7 +12,8 @@ from sqlalchemy import select, update
 from pipeline.domain.jobs import ClaimedJob, JobState, Reason, ReviewState
 from pipeline.domain.outcomes import Cause, Deferred, Failed, Skipped
 from pipeline.ledger.catalogue import Finding, SeenImages
-from pipeline.ledger.jobs import count_wanted, put_back
+from pipeline.ledger.jobs import count_wanted
+from pipeline.ledger.returns import put_back
 from pipeline.ledger.selection import EVERYTHING, Selection
 from pipeline.ledger.tables import jobs
 

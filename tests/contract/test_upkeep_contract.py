@@ -128,7 +128,7 @@ BREAKS = (
         f"{BATCH} 'lost', NULL, NULL)",
     ),
     (
-        "a batch is over when it is harvested or discarded",
+        "a batch is over when it is harvested, discarded or forgotten",
         f"{BATCH} 'packed', NULL, 5)",
     ),
     (

@@ -71,7 +71,7 @@ class Courier:
                 return None
             file_id = await self._bring(batch)
         batch = await self._book.note_uploaded(batch.id, file_id)
-        await anyio.to_thread.run_sync(lambda: batch.file.unlink(missing_ok=True))
+        await self.remove_file(batch)
         _log.info("batch.uploaded", extra={"batch": batch.id, "file": file_id})
         return batch
 
@@ -156,13 +156,17 @@ class Courier:
 
     async def clear_away(self, batch: Batch) -> None:
         """Remove what nobody needs any more, here and at the server."""
-        await anyio.to_thread.run_sync(lambda: batch.file.unlink(missing_ok=True))
+        await self.remove_file(batch)
         if batch.input_file is None or self._address.keeps_files:
             return
         try:
             await self._desk.delete_file(batch.input_file)
         except AskError as error:  # it ends by itself
             _log.info("batch.file_kept", extra={"file": batch.input_file, "why": str(error)})
+
+    async def remove_file(self, batch: Batch) -> None:
+        """Remove the file that lies here."""
+        await anyio.to_thread.run_sync(lambda: batch.file.unlink(missing_ok=True))
 
     async def persist(self, call: Callable[[], Awaitable[T]]) -> T:
         """Call until it works.

@@ -1,6 +1,6 @@
 """The batch lane as workers and pool see it: pictures go in, news comes out."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, Protocol
@@ -223,7 +223,11 @@ class BatchLane:
         self._adopted = await self._book.adopt(
             self._route.desk.account, now_ms=self._clock.now_ms()
         )
-        for batch in self._adopted:
+        await self._hold(self._adopted)
+
+    async def _hold(self, adopted: Sequence[Batch]) -> None:
+        """What batches of other runs may still cost is held of our budget."""
+        for batch in adopted:
             self._budget.take_over(await self._book.sum_reserved(batch.id))
 
     async def run(self, on_news: Callable[[], Awaitable[None]]) -> None:
@@ -242,9 +246,20 @@ class BatchLane:
                 self._look_after(batch, is_adopted=True)
             self._is_ready = True
             await self._tell_news()
-            await anyio.sleep_forever()
+            await self._guard(self._keep_taking_over)
         if self._fault is not None:
             raise self._fault
+
+    async def _keep_taking_over(self) -> None:
+        """Copies here may wait for a batch of a run that ended or died meanwhile."""
+        while True:
+            await anyio.sleep(self._route.bounds.poll_seconds)
+            taken = await self._book.take_over(
+                self._route.desk.account, now_ms=self._clock.now_ms()
+            )
+            await self._hold(taken)
+            for batch in taken:
+                self._look_after(batch, is_adopted=True)
 
     def stop(self) -> None:
         self._mode = _Mode.STOPPED
@@ -461,6 +476,8 @@ class BatchLane:
     async def _give_up(self, batch: Batch, *, message: str) -> Batch:
         """A batch that nobody worked on is none; its pictures wait again."""
         held = await self._book.sum_reserved(batch.id)
+        # first: once it is forgotten, nobody would look for it after a kill
+        await self._courier.remove_file(batch)
         await self._book.discard(batch.id, now_ms=self._clock.now_ms(), message=message)
         self._budget.give_back(held)
         self._route.enqueued.leave(batch.id)

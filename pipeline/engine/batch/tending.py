@@ -171,6 +171,8 @@ class Tending:
         return batch
 
     async def _give_up(self, batch: Batch, message: str) -> Tended:
+        # first: once it is forgotten, nobody would look for it after a kill
+        await self._courier.remove_file(batch)
         freed = await self._book.discard(batch.id, now_ms=self._clock.now_ms(), message=message)
         await self._courier.clear_away(batch)
         return Tended(batch=await self._book.read(batch.id), fate=Fate.GIVEN_UP, freed=freed)
@@ -178,11 +180,11 @@ class Tending:
 
 async def lose(batch: Batch, book: BatchBook, *, now_ms: int, message: str) -> Tended:
     """Put the pictures of a batch back whatever becomes of it, asking nobody."""
+    await anyio.Path(batch.file).unlink(missing_ok=True)
     if batch.state in _UNTOLD:
         freed, fate = await book.discard(batch.id, now_ms=now_ms, message=message), Fate.GIVEN_UP
     else:
         freed, fate = await book.lose(batch.id, now_ms=now_ms, message=message), Fate.FORGOTTEN
-    await anyio.Path(batch.file).unlink(missing_ok=True)
     return Tended(batch=await book.read(batch.id), fate=fate, freed=freed, told=message)
 
 

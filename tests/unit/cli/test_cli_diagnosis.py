@@ -1,6 +1,6 @@
 import re
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime, timedelta, timezone
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,12 +13,15 @@ from pipeline.diagnosis import (
     Finding,
     FolderFacts,
     Health,
+    check_batch_folder,
+    check_batch_server,
     check_configuration,
     check_detail,
     check_disk,
     check_drift,
     check_export,
     check_extra,
+    check_finish_by,
     check_ledger,
     check_library,
     check_model,
@@ -227,3 +230,36 @@ def test_drift_is_told_with_the_multiplier_that_mends_it() -> None:
 def test_model_that_counts_as_its_formula_says_is_no_finding() -> None:
     for slope in (Slope(answers=80, factor=Fraction(1)), Slope(answers=80, factor=None)):
         assert check_drift("gpt-x", slope, find("gpt-5.4-mini")) is None
+
+
+def test_room_for_the_files_of_batches_is_looked_for() -> None:
+    assert check_batch_folder("b", ROOMY, needed_bytes=600_000_000).health is Health.GOOD
+    tight = replace(ROOMY, free_bytes=599_999_999)
+    found = check_batch_folder("b", tight, needed_bytes=600_000_000)
+    assert (found.health, "0.6 GB at a time" in found.text) == (Health.WARNING, True)
+    locked = replace(ROOMY, is_writable=False)
+    assert check_batch_folder("b", locked, needed_bytes=1).health is Health.BAD
+
+
+@pytest.mark.parametrize(
+    ("host", "is_known"),
+    [
+        ("api.openai.com", True),
+        ("eu.api.openai.com", True),
+        ("mine.openai.azure.com", True),
+        ("localhost", False),
+        ("openai.com.example.org", False),
+    ],
+)
+def test_only_some_servers_are_known_to_take_batches(host: str, is_known: bool) -> None:
+    found = check_batch_server(host)
+    assert (found is None) is is_known
+    assert found is None or found.health is Health.WARNING
+
+
+def test_deadline_is_read_before_the_night() -> None:
+    now = datetime(2026, 11, 20, 22, 30, tzinfo=timezone(timedelta(hours=1)))
+    found = check_finish_by("06:00", now)
+    assert found.text == "all is to be done by 2026-11-21 06:00, in 7 h 30 min"
+    assert check_finish_by("soon", now).health is Health.BAD
+    assert check_finish_by("2026-11-20T22:00", now).health is Health.BAD

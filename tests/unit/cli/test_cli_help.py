@@ -8,6 +8,7 @@ from pipeline.cli.main import app, run
 
 VERBS = {
     "demo", "doctor", "estimate", "tag", "scan", "export", "status", "errors", "retry", "simulate",
+    "batch", "batch list", "batch cancel", "batch forget",
     "db", "db upgrade", "db backup", "db check", "db stats", "db vacuum",
 }  # fmt: skip
 
@@ -59,7 +60,7 @@ def test_help_is_shown_for_both_flags(name: str, capsys: pytest.CaptureFixture[s
     assert "Examples:" in short
 
 
-@pytest.mark.parametrize("words", [[], ["db"]])
+@pytest.mark.parametrize("words", [[], ["batch"], ["db"]])
 def test_without_a_verb_the_help_is_shown_as_a_usage_error(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from pipeline.cli.progress import (
     format_duration,
     show_progress,
 )
+from pipeline.cli.watching import describe_stop
 from pipeline.domain.errors import LedgerAway
 from pipeline.domain.outcomes import Cause, Failed
 from pipeline.engine.progress import Tally
@@ -43,6 +44,23 @@ def make_progress(**changes: object) -> Progress:
         (
             make_progress(budget_usd=Decimal(5), images_per_s=0.0),
             "1,200 of 5,000 images, 0.0/s, $0.0000 of $5",
+        ),
+        (
+            make_progress(
+                done=0,
+                total=2_500,
+                images_per_s=0.0,
+                answers_per_s=0.1,
+                batches=3,
+                at_server=3,
+                in_batches=2_500,
+                answered_in_batches=1_240,
+            ),
+            "0 of 2,500 images, 3 batches at the server, 1,240 of 2,500 answered, 3 h 30 min left",
+        ),
+        (
+            make_progress(done=9, total=50, images_per_s=2.0, batches=2, at_server=1, in_batches=9),
+            "9 of 50 images, 2.0/s, 1 batch at the server, 0 of 9 answered, 1 batch on the way",
         ),
     ],
 )
@@ -123,3 +141,59 @@ def test_what_a_run_does_not_choose_is_not_counted_as_its_work() -> None:
     meter = Meter(tally, Bounds(is_selective=True), now=0.0)
     meter.note_waiting(3, is_final=False)
     assert meter.read(1.0).total == 3
+
+
+def test_time_left_goes_by_what_the_server_counts_once_there_are_batches() -> None:
+    tally = Tally(is_scanning=False, batches=1, batches_at_server=1, in_batches=1_000)
+    meter = Meter(tally, Bounds(), now=0.0)
+    meter.note_waiting(1_000, is_final=True)
+    assert meter.read(0.0).seconds_left is None
+    tally.answered_in_batches = 100
+    assert meter.read(100.0).seconds_left == pytest.approx(900.0)
+    assert meter.read(200.0).seconds_left == pytest.approx(1_800.0)
+
+
+def test_pace_of_batches_forgets_what_was_long_ago() -> None:
+    tally = Tally(is_scanning=False, batches=1, batches_at_server=1, in_batches=10_000)
+    meter = Meter(tally, Bounds(), now=0.0)
+    meter.read(0.0)
+    for minute in range(1, 121):
+        tally.answered_in_batches += 60 if minute <= 60 else 6
+        progress = meter.read(60.0 * minute)
+    assert progress.answers_per_s == pytest.approx(0.1, rel=0.05)
+
+
+def test_answers_that_come_home_are_no_new_ones() -> None:
+    tally = Tally(is_scanning=False, batches=2, batches_at_server=2, in_batches=200)
+    meter = Meter(tally, Bounds(), now=0.0)
+    meter.note_waiting(200, is_final=True)
+    meter.read(0.0)
+    tally.answered_in_batches = 100
+    before = meter.read(10.0)
+    tally.batches, tally.in_batches, tally.answered_in_batches, tally.tagged = 1, 100, 0, 100
+    after = meter.read(10.0)
+    assert (before.seconds_left, after.seconds_left) == (10.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("tally", "text"),
+    [
+        (
+            Tally(in_flight=3),
+            "stopping: 3 requests under way settle first; Ctrl-C again to cancel",
+        ),
+        (
+            Tally(batches=2, batches_at_server=2),
+            "stopping: 2 batches go on at the server, the same command collects the answers",
+        ),
+        (
+            Tally(in_flight=1, batches=2, batches_at_server=1),
+            (
+                "stopping: 1 requests under way settle first; 1 batch goes on at the server, the "
+                "same command collects the answers"
+            ),
+        ),
+    ],
+)
+def test_stopping_says_what_goes_on(tally: Tally, text: str) -> None:
+    assert describe_stop(tally) == text
