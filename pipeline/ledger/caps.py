@@ -13,7 +13,13 @@ from sqlalchemy import Connection, bindparam, func, literal_column, select
 
 from pipeline.ledger.prepared import Query
 from pipeline.ledger.spends import DAY_MS
-from pipeline.ledger.tables import attempt_is_open, attempt_is_unsettled, attempts, spends
+from pipeline.ledger.tables import (
+    attempt_is_in_batch,
+    attempt_is_open,
+    attempt_is_unsettled,
+    attempts,
+    spends,
+)
 
 Span: TypeAlias = Literal["day", "month"]
 
@@ -58,7 +64,8 @@ class OverCap:
     spent_nanos: int
     held_nanos: int
     open_nanos: int
-    """Of what is held, the requests under way: most of it comes back when they are answered."""
+    """Of what is held, the requests under way: most of it comes back when they are answered. Not
+    those in batches, which may be answered tomorrow."""
     resets_at_ms: int
     """When the next day or month begins."""
 
@@ -99,7 +106,7 @@ class Sums:
     held_nanos: int
     """The worst of those under way, and of those whose answer was lost."""
     open_nanos: int = 0
-    """The part of it that is of those under way."""
+    """The part of it that is of those under way, but for those in batches."""
 
     @property
     def used_nanos(self) -> int:
@@ -130,7 +137,7 @@ _RESERVED = select(func.coalesce(func.sum(attempts.c.reserved_nanos), 0)).where(
     attempts.c.opened_at < bindparam("end_ms"),
 )
 _HELD = _RESERVED.scalar_subquery()
-_OPEN = _RESERVED.where(attempt_is_open).scalar_subquery()
+_OPEN = _RESERVED.where(attempt_is_open, ~attempt_is_in_batch).scalar_subquery()
 # One statement, so of one moment: what is settled between two would be in neither.
 _SUM_PERIOD = Query(lambda: select(_SPENT, _HELD, _OPEN))
 

@@ -1,13 +1,12 @@
 """What was sent and spent, in sums that are kept: nobody reads a million attempts for them."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection, func, select, true
 
-from pipeline.costs.drift import Moments, Slope, measure_slope
+from pipeline.costs.drift import Moments, Slope, SlopeMeter
 from pipeline.ledger.caps import Sums, find_period, sum_period
 from pipeline.ledger.tables import (
     attempt_is_follow_up,
@@ -153,19 +152,18 @@ def list_shares(connection: Connection, run_id: int | None) -> Sequence[Share]:
 def measure_drift(connection: Connection) -> Sequence[Drift]:
     """What each model that answered counts for a token of the formula of each that was asked.
 
-    Measured on its latest pictures, so that a formula that was corrected is soon judged anew. The
-    words are the same within a run, and so within a row; the slopes of all rows are one.
+    Measured on no more of its latest pictures than it takes: those of before a formula was
+    corrected say nothing of the one that holds. The words are the same within a run, and so within
+    a row; the slopes of all rows are one.
     """
-    latest: dict[tuple[str, str], list[Moments]] = {}
-    enough: Counter[tuple[str, str]] = Counter()
+    meters: dict[tuple[str, str], SlopeMeter] = {}
     for row in connection.execute(_FIND_MOMENTS):
-        pair = (row.model_asked, row.model_answered)
-        if enough[pair] < _LATEST_PICTURES:
-            enough[pair] += row.pictures
-            latest.setdefault(pair, []).append(_moments_of(row))
+        meter = meters.setdefault((row.model_asked, row.model_answered), SlopeMeter())
+        if not meter.is_sure and meter.answers < _LATEST_PICTURES:
+            meter.add(_moments_of(row))
     return [
-        Drift(model_asked=asked, model_answered=answered, slope=measure_slope(groups))
-        for (asked, answered), groups in sorted(latest.items())
+        Drift(model_asked=asked, model_answered=answered, slope=meter.slope)
+        for (asked, answered), meter in sorted(meters.items())
     ]
 
 

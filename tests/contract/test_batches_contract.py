@@ -112,6 +112,20 @@ async def test_another_run_takes_over_what_an_ended_one_left(database: Database)
         assert await list_live(database) == []
 
 
+async def test_a_run_with_batches_of_its_own_is_told_only_what_it_took(database: Database) -> None:
+    async with open_desk(database) as first:
+        batch, _ = await pack(first)
+        await book_of(first).note_submitted(batch.id, "batch_1", now_ms=NOW)
+        async with open_desk(database) as second:
+            own = await open_batch(second)
+            assert await book_of(second).take_over("acc", now_ms=NOW) == []  # it lives
+            await first.runs.close(first.run, "finished", {}, now_ms=NOW)  # type: ignore[arg-type]
+            [taken] = await book_of(second).take_over("acc", now_ms=NOW)
+            assert (taken.id, taken.run_id) == (batch.id, second.run)
+            assert await book_of(second).take_over("acc", now_ms=NOW) == []
+            await book_of(second).discard(own.id, now_ms=NOW)
+
+
 async def test_what_was_never_sent_leaves_no_trace_and_waits_again(desk: Desk) -> None:
     batch, ids = await pack(desk)
     assert await book_of(desk).discard(batch.id, now_ms=NOW) == 2

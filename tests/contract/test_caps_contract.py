@@ -19,6 +19,7 @@ from sqlalchemy import select
 from pipeline.domain.jobs import ClaimedJob
 from pipeline.domain.outcomes import AT_ONCE, Cause, Deferred, Failed, Passed, Spend
 from pipeline.domain.usage import NanoDollars, TokenUsage
+from pipeline.ledger.batches import BatchBook, BatchPlace
 from pipeline.ledger.caps import Caps, CapStanding, OverCap, Span, find_period
 from pipeline.ledger.database import Database
 from pipeline.ledger.opening import BeingAsked, Opened
@@ -277,3 +278,24 @@ async def _spend_at_random(  # noqa: PLR0917  what is drawn for one example
         assert periods.month == periods.today
         assert refused or cap >= len(billed)
         assert await check_ledger(first) == []
+
+
+async def test_what_a_batch_holds_is_not_waited_for(desk: Desk) -> None:
+    book = BatchBook(desk.database, desk.run)
+    batch = await book.open(
+        BatchPlace(
+            version_id=desk.assignment.version_id,
+            account="a",
+            endpoint="main",
+            path="/v1/responses",
+            model="sim-1",
+            folder=Path("packs"),
+        ),
+        now_ms=NOW,
+    )
+    first, second = await desk.claim(2)
+    assert isinstance(await desk.open(first, b"1", reserved_nanos=CAP, batch_id=batch.id), Opened)
+    refused = await desk.open(second, b"2", reserved_nanos=1)
+    assert refused == over("day", 0, CAP, TOMORROW, lost=CAP)
+    await book.discard(batch.id, now_ms=NOW)
+    assert isinstance(await desk.open(second, b"2", reserved_nanos=1), Opened)

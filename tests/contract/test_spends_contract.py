@@ -288,6 +288,16 @@ async def test_drift_is_of_the_latest_pictures_once_there_are_enough(
         assert drift.slope == Slope(answers=6, factor=Fraction(3))
 
 
+async def test_a_formula_that_was_corrected_is_judged_by_what_came_after(desk: Desk) -> None:
+    async with open_desk(desk.database, version=make_version("f2", "other")) as later:
+        for each, factor in ((desk, 5), (later, 4)):
+            await each.record(*make_refs(60))
+            for number, job in enumerate(await each.claim(limit=60)):
+                await answer_picture(each, job, 40 * number + 4, factor * 10 * number + 30)
+        [drift] = await desk.reader.measure_drift()
+        assert drift.slope == Slope(answers=60, factor=Fraction(1))
+
+
 async def test_drift_of_pictures_of_one_size_is_not_told(desk: Desk) -> None:
     await desk.record(*make_refs(3))
     for job in await desk.claim():

@@ -36,7 +36,7 @@ _NO_ANSWERS = {
     "refused": Cause.REFUSED, "wrong_schema": Cause.INVALID_ANSWER, "bad_json": Cause.BROKEN_JSON,
 }  # fmt: skip
 """Faults of the server that may be its last word."""
-_PERHAPS_UNSENT = frozenset({Cause.CONNECTION, Cause.PAUSED})
+_PERHAPS_UNSENT = frozenset({Cause.CONNECTION, Cause.PAUSED, Cause.EXPIRED})
 _AT_THE_DOOR = _PERHAPS_UNSENT | {Cause.SERVER_ERROR}
 """A server that is down does not look at the picture."""
 
@@ -87,7 +87,8 @@ class Account:
     bad: int = 0
     """Of those billed, cut off or no answer."""
     unsent: int = 0
-    """Of those settled, perhaps never sent: nobody took the connection, or the run paused."""
+    """Of those settled, perhaps never sent: nobody took the connection, the run paused, or their
+    batch ended before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

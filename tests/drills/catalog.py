@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from drills import (
+    batch_deadline,
+    batch_runs,
+    batches,
     budget,
     clock,
     fallback,
@@ -69,6 +72,18 @@ DRILLS = (
     Drill(name="interrupt-hold", run=interrupts.run_hold, kinds=_SQLITE, short_kinds=()),
     Drill(name="interrupt-twice", run=interrupts.run_twice, kinds=_SQLITE, short_kinds=_SQLITE),
     Drill(name="fallback", run=fallback.run, kinds=_SQLITE, short_kinds=_SQLITE),
+    Drill(name="batches", run=batches.run, kinds=_BOTH, short_kinds=_SQLITE),
+    Drill(name="batch-lost", run=batches.run_lost, kinds=_SQLITE, short_kinds=_SQLITE),
+    Drill(name="batch-deadline", run=batch_deadline.run, kinds=_SQLITE, short_kinds=_SQLITE),
+    Drill(
+        name="batch-deadline-full",
+        run=batch_deadline.run_without_flex,
+        kinds=_SQLITE,
+        short_kinds=(),
+    ),
+    Drill(name="batch-interrupt", run=batch_runs.run_interrupt, kinds=_SQLITE, short_kinds=_SQLITE),
+    Drill(name="batch-pair", run=batch_runs.run_pair, kinds=_BOTH, short_kinds=_SQLITE),
+    Drill(name="batch-disk", run=batch_runs.run_disk, kinds=_SQLITE, short_kinds=_SQLITE),
 )
 
 

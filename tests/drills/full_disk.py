@@ -30,7 +30,7 @@ _MORE_PICTURES = range(9_000, 9_060)
 
 def run_ledger(kind: str, folder: Path, scale: Scale) -> Verdict:
     """Full for a while: the run waits. Full for too long: it pauses, the answers are spooled."""
-    with _mount(folder / "disk", megabytes=16) as disk:
+    with mount_disk(folder / "disk", megabytes=16) as disk:
         plan = Plan(
             pictures=scale.pick(100, 240),
             ledger=f"sqlite:///{disk}/ledger.db",
@@ -43,7 +43,7 @@ def run_ledger(kind: str, folder: Path, scale: Scale) -> Verdict:
             stage.demand("run the same command again" in done.err, f"not told: {done.err}")
             spooled = len(find_spooled(folder))
             stage.demand(spooled == 1, f"{spooled} spools after the disk was full")
-            _free(disk)
+            free_disk(disk)
             stage.expect(stage.tag(), DONE_BUT_SOME_FAILED, when="the disk is freed")
             stage.demand(not find_spooled(folder), "a spool is left over")
             return conclude(stage, "disk-ledger", remark=count_lost_attempts)
@@ -51,7 +51,7 @@ def run_ledger(kind: str, folder: Path, scale: Scale) -> Verdict:
 
 def run_export(kind: str, folder: Path, scale: Scale) -> Verdict:
     """The old file stays as it was, whole; the next run writes the new one."""
-    with _mount(folder / "disk", megabytes=1) as disk:
+    with mount_disk(folder / "disk", megabytes=1) as disk:
         plan = Plan(pictures=scale.pick(20, 100), latency_ms=200, export="disk/tags.jsonl")
         with open_stage(kind, folder, plan) as stage:
             stage.expect(stage.tag(), DONE_BUT_SOME_FAILED, when="the first run")
@@ -59,14 +59,14 @@ def run_export(kind: str, folder: Path, scale: Scale) -> Verdict:
             _add_pictures(stage)
             process = stage.start()
             stage.wait_for_answers(plan.pictures + 1, process)
-            _fill(disk)
+            fill_disk(disk)
             done = finish(process)
             stage.expect(done, FAULT, when="the disk under the export is full")
             stage.demand("cannot write" in done.err, f"not told: {done.err}")
             stage.demand(stage.export.read_bytes() == before, "the old export was changed")
             left = {path.name for path in disk.iterdir()} - {"tags.jsonl", "filler"}
             stage.demand(not left, f"left beside the export: {left}")
-            _free(disk)
+            free_disk(disk)
             stage.expect(stage.tag(), DONE_BUT_SOME_FAILED, when="the disk is freed")
             return conclude(stage, "disk-export", remark=count_lost_attempts)
 
@@ -74,11 +74,11 @@ def run_export(kind: str, folder: Path, scale: Scale) -> Verdict:
 def _fill_for_a_while_then_for_good(stage: Stage, disk: Path) -> Finished:
     process = stage.start()
     stage.wait_for_answers(stage.plan.pictures // 8, process)
-    _fill(disk)
+    fill_disk(disk)
     time.sleep(_FULL_SECONDS)
-    _free(disk)
+    free_disk(disk)
     stage.wait_for_answers(stage.plan.pictures // 3, process)
-    _fill(disk)
+    fill_disk(disk)
     return finish(process)
 
 
@@ -87,7 +87,7 @@ def _add_pictures(stage: Stage) -> None:
         (stage.library / f"more{seed}.jpg").write_bytes(jpeg(96, 64, seed=seed))
 
 
-def _fill(disk: Path) -> None:
+def fill_disk(disk: Path) -> None:
     """Until not one byte more goes in."""
     handle = os.open(disk / "filler", os.O_WRONLY | os.O_CREAT)
     try:
@@ -99,12 +99,12 @@ def _fill(disk: Path) -> None:
         os.close(handle)
 
 
-def _free(disk: Path) -> None:
+def free_disk(disk: Path) -> None:
     (disk / "filler").unlink()
 
 
 @contextmanager
-def _mount(folder: Path, *, megabytes: int) -> Iterator[Path]:
+def mount_disk(folder: Path, *, megabytes: int) -> Iterator[Path]:
     """A small disk in memory.
 
     Raises:

@@ -54,6 +54,16 @@ class Server:
         """Every request that ended, oldest first, those of earlier processes included."""
         return [*self._bygone, *self._read_lines()]
 
+    def read_batches(self) -> list[dict[str, Any]]:
+        """All batches, oldest first, with what their answers cost."""
+        batches: list[dict[str, Any]] = self._call("__batches")["batches"]
+        return batches[::-1]
+
+    def list_files(self, purpose: str) -> list[str]:
+        """The names of all files that it keeps for a purpose."""
+        files = self._call(f"v1/files?purpose={purpose}")["data"]
+        return [str(file["filename"]) for file in files]
+
     def _read_lines(self) -> list[dict[str, Any]]:
         lines: list[dict[str, Any]] = self._call("__requests")["requests"]
         return lines

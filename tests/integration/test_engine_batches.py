@@ -249,3 +249,21 @@ async def test_what_batches_would_answer_too_late_is_asked_one_by_one(
     assert (tiers["batch"], tiers["flex"] + tiers["default"]) == (6, 6)
     assert set(bills(simulator).values()) == {1}
     await check(bench)
+
+
+async def test_figures_hold_for_batches_of_an_earlier_run(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    slow = {**QUICK, "batch_validating_s": 1.0}
+    simulator.behavior = Behavior(**slow, batch_enqueued_tokens=1_000)  # type: ignore[arg-type]
+    bench = make_bench(tmp_path, simulator, 10, batch__wait=False, batch__max_requests=5)
+    first = await bench.run()
+    assert (first.state, first.document["batches"]) == ("paused", {"open": 2, "over": 0})
+    assert first.document["requests"]["sent"] == 10
+    await anyio.sleep(1.5)  # the server refuses one: both together are too much
+    bench.flags["batch.wait"] = True
+    second = await bench.run()
+    assert (second.state, second.document["batches"]) == ("finished", {"open": 0, "over": 2})
+    assert (second.document["images"]["done"], second.document["requests"]["sent"]) == (10, 5)
+    assert set(bills(simulator).values()) == {1}
+    await check(bench)

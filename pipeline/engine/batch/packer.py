@@ -286,12 +286,18 @@ class Packer:
             outcome = Deferred(
                 cause=Cause.ASKED_ELSEWHERE,
                 message="the same picture is being asked about; it may be in a batch",
-                not_before=self._clock.now() + _COPY_WAITS,
+                not_before=self._clock.now() + self._choose_copy_wait(job),
                 counts=False,
                 next_step=job.next_step,
             )
         await self._bookkeeper.settle_picture(job, picture, outcome)
         return outcome
+
+    def _choose_copy_wait(self, job: ClaimedJob) -> timedelta:
+        """One that was tried keeps the cause of that, by which no news would find it."""
+        if job.tried_since_ms is None:
+            return _COPY_WAITS
+        return min(_COPY_WAITS, timedelta(seconds=self._route.bounds.poll_seconds))
 
     @contextmanager
     def _wait(self) -> Iterator[None]:

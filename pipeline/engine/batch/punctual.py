@@ -61,8 +61,8 @@ class Punctuality:
     async def keep(self, count_left: Callable[[], Awaitable[int]]) -> None:
         await self._wait_for_batches(count_left)
         self._course.lane.hurry()
-        began, ended_before = self._clock.monotonic(), self._tally.settled
-        left = await count_left() - self._tally.answered_in_batches
+        began, ended_before = self._clock.monotonic(), self._count_ended()
+        left = await self._count_left(count_left)
         if left > 0:
             self._tally.warn(
                 f"{left:,} images are asked one by one: batches would not have answered them in "
@@ -70,7 +70,7 @@ class Punctuality:
             )
         _log.info("batch.hurried", extra={"left": left})
         while self._course.slow_route is not None:
-            left = await count_left()
+            left = await self._count_left(count_left)
             pace = self._measure_pace(began, ended_before)
             if left and self._finish.is_tight(self._clock.monotonic(), left, pace):
                 self._course.routes.retire(self._course.slow_route)
@@ -80,16 +80,24 @@ class Punctuality:
 
     async def _wait_for_batches(self, count_left: Callable[[], Awaitable[int]]) -> None:
         while True:
-            left = await count_left() - self._tally.answered_in_batches
-            last = self._finish.find_last_moment(max(0, left), self._course.pace)
+            left = await self._count_left(count_left)
+            last = self._finish.find_last_moment(left, self._course.pace)
             wait = last - self._clock.monotonic()
             if wait <= 0:
                 return
             await anyio.sleep(min(wait, self._choose_sleep()))
 
+    async def _count_left(self, count_left: Callable[[], Awaitable[int]]) -> int:
+        """Images that nobody has answered, at the server or here."""
+        return max(0, await count_left() - self._tally.answered_in_batches)
+
+    def _count_ended(self) -> int:
+        """Those that have an answer: what is fetched from a batch says nothing of the pace."""
+        return self._tally.settled + self._tally.answered_in_batches
+
     def _measure_pace(self, began: float, ended_before: int) -> float:
         """Images a second since batches were told to end."""
-        ended = self._tally.settled - ended_before
+        ended = self._count_ended() - ended_before
         if ended < _FEWEST_ANSWERS:
             return self._course.pace
         return ended / max(self._clock.monotonic() - began, 1e-9)
