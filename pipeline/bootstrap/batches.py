@@ -15,7 +15,8 @@ from pipeline.costs.estimate import count_picture_tokens
 from pipeline.costs.pricing import RunPricing
 from pipeline.domain.jobs import ReviewState
 from pipeline.domain.vision import ServiceTier
-from pipeline.engine.batch.lane import BatchLane, Lane, NoLane
+from pipeline.engine.batch.base import Lane, NoLane
+from pipeline.engine.batch.lane import BatchLane
 from pipeline.engine.batch.punctual import Course, NoHurry, Punctuality, Timekeeper
 from pipeline.engine.batch.route import BatchBounds, BatchReading, BatchRoute
 from pipeline.engine.bookkeeper import Bookkeeper

@@ -82,6 +82,8 @@ CAUSE_HELP: dict[Cause, str] = {
 _NOTHING: Final = NanoDollars(0)
 AT_ONCE: Final = datetime.fromtimestamp(0, UTC)
 """When an image is to be tried again that waits for nothing."""
+UNTIL_NEWS: Final = datetime(9000, 1, 1, tzinfo=UTC)
+"""When an image is to be tried again that waits for a batch: as soon as one comes home."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,7 @@ from pipeline.engine.weighing import (
     read_passage,
     read_refusal,
     reuse,
+    wait_for_other,
 )
 from pipeline.ledger.caps import OverCap
 from pipeline.ledger.opening import AlreadyAnswered, BeingAsked, Opened, Terms
@@ -206,12 +207,8 @@ class Asker:
                 return surer
             outcome: Outcome = known
         else:
-            outcome = Deferred(
-                cause=Cause.ASKED_ELSEWHERE,
-                message="another process is asking about the same picture",
-                not_before=self._clock.now() + timedelta(seconds=_ASKED_ELSEWHERE_SECONDS),
-                counts=False,
-            )
+            soon = self._clock.now() + timedelta(seconds=_ASKED_ELSEWHERE_SECONDS)
+            outcome = wait_for_other(admission, soon, next_step=job.next_step)
         await self._bookkeeper.settle_picture(job, picture, outcome)
         return outcome
 

@@ -11,8 +11,9 @@ from typing import Final, TypeAlias
 
 import anyio
 
+from pipeline.costs.copies import estimate_copies
 from pipeline.costs.habits import Band, exactly
-from pipeline.costs.quote import Sample, estimate_copies
+from pipeline.costs.quote import Sample
 from pipeline.costs.size_tally import SizeTally
 from pipeline.domain.errors import ImageError
 from pipeline.domain.images import ImageRef
@@ -59,10 +60,10 @@ class Survey:
     looked_at: int = 0
     byte_sizes: int = 0
     """Different sizes in bytes of all candidates; only counted for a sample."""
-    alike: int = 0
-    """Of those that were looked at, the ones that have as many bytes as one before."""
     copies: int = 0
     """Files that look like one that was looked at before."""
+    repeats: Counter[int] = field(default_factory=Counter)
+    """Those by what they look like; only counted for a sample."""
     paid_copies: int = 0
     """Files that look like one that has its answer."""
     refused: Counter[Cause] = field(default_factory=Counter)
@@ -95,7 +96,10 @@ class Survey:
         if not self.is_sample:
             return exactly(self.copies)
         return estimate_copies(
-            self.candidates, self.byte_sizes, drawn_alike=self.alike, drawn_copies=self.copies
+            self.candidates,
+            self.byte_sizes,
+            drawn=self.looked_at,
+            repeats=[1 + count for count in self.repeats.values()],
         )
 
     @property
@@ -140,7 +144,7 @@ class Surveyor:
         self._selection = selection
         self._sample_size = sample_size
         self._keys = SeenKeys()
-        self._byte_sizes, self._drawn_sizes = SeenKeys(), SeenKeys()
+        self._byte_sizes = SeenKeys()
         self._paid = PaidMarks()
         self._paid_keys = SeenKeys()
 
@@ -181,6 +185,8 @@ class Surveyor:
                 alike = [ref for ref in refs if ref.size in sizes]
                 judged = zip(alike, await self._judge(alike), strict=True)
                 paid = [(0, source, ref) for ref, found in judged if found is Standing.PAID]
+                for _, _, ref in paid:
+                    self._paid.settle(ref)
                 for look in await self._read(paid):
                     if isinstance(look, Look) and look.key is not None:
                         self._paid_keys.add(look.key)
@@ -226,6 +232,8 @@ class Surveyor:
                 wanted.append(place)
             else:
                 survey.standings[found] += 1
+                if found is Standing.PAID:
+                    self._paid.settle(refs[place])
         return wanted
 
     async def _judge(self, refs: Sequence[ImageRef]) -> Sequence[Standing | Reason]:
@@ -258,13 +266,14 @@ class Surveyor:
 
     def _count(self, ref: ImageRef, look: Look | ImageError, survey: Survey) -> None:
         survey.looked_at += 1
-        survey.alike += not _is_new_size(ref, self._drawn_sizes)
         if isinstance(look, ImageError):
             survey.refused[look.cause] += 1
         elif look.key is not None and look.key in self._paid_keys:
             survey.paid_copies += 1
         elif look.key is not None and not self._keys.add(look.key):
             survey.copies += 1
+            if self._sample_size is not None:
+                survey.repeats[look.key] += 1
         else:
             self._count_picture(ref, look, survey)
 

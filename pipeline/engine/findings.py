@@ -21,7 +21,9 @@ from pipeline.ledger.reading import LedgerReader
 
 _ENDED: Final = (JobState.DONE, JobState.FAILED, JobState.SKIPPED)
 _REFUSALS: Final = (Cause.REFUSED, Cause.CONTENT_FILTER)
-_NOTHING: Final = SpentBefore(input_tokens=0, cached_tokens=0, output_tokens=0, cost_nanos=0)
+_NOTHING: Final = SpentBefore(
+    input_tokens=0, cached_tokens=0, output_tokens=0, cost_nanos=0, is_unpriced=False
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,7 @@ class SampledImage:
     """What it took in this run alone; the record has all it ever took."""
     usage: TokenUsage
     is_unpriced: bool
+    """In this run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +118,14 @@ def _measure(row: Any, stratum: Stratum, before: SpentBefore) -> tuple[JobId, Sa
         record=make_record(row),
         measured=measured,
         usage=usage,
-        is_unpriced=bool(row.is_unpriced),
+        is_unpriced=bool(row.is_unpriced) and not _was_unpriced(before, measured),
     )
+
+
+def _was_unpriced(before: SpentBefore, measured: Measured) -> bool:
+    """Whether what has no price was asked before; what this run used and has no cost was not."""
+    is_used = measured.input_tokens or measured.output_tokens
+    return before.is_unpriced and bool(measured.cost_nanos or not is_used)
 
 
 def summarise(

@@ -153,6 +153,10 @@ class PaidMarks:
         if not self._marks.add(mark):
             self._rivals.add(mark)
 
+    def settle(self, image: ImageRef) -> None:
+        """Note that an image that is paid for is still where it was: nothing new is it."""
+        self._taken.add(_make_mark(image.size, image.version))
+
     def take(self, image: ImageRef) -> bool:
         """Whether a new image is one that is paid for, elsewhere or under another name."""
         mark = _make_mark(image.size, image.version)

@@ -10,7 +10,7 @@ from anyio.abc import ObjectReceiveStream, ObjectSendStream
 
 from pipeline.domain.errors import EnvironmentFault, LedgerAway, LedgerStaysAway, RunPaused
 from pipeline.domain.jobs import ClaimedJob, RunId
-from pipeline.engine.batch.lane import Lane
+from pipeline.engine.batch.base import Lane
 from pipeline.engine.batch.punctual import Timekeeper
 from pipeline.engine.pacing import Pacing
 from pipeline.engine.producer import Place
@@ -139,6 +139,8 @@ class Pool:
         """
         await self._settler.prepare()
         await self._take_over()
+        # a run that ended had no news of the batches they wait for
+        await self._queue.hurry_copies()
         await self._lane.begin()
         await self._pacing.begin()
         try:
@@ -147,6 +149,7 @@ class Pool:
             if self._pause is not None:
                 wronged += self._worker.find_wronged(self._pause)
             await self._queue.put_back(wronged)
+            await self._tell_of_copies()
             if self._fault is not None:
                 raise self._fault
         except LedgerStaysAway as fault:
@@ -174,6 +177,15 @@ class Pool:
         except LedgerAway:
             if self._fault is None:  # else that is what has to be told
                 raise
+
+    async def _tell_of_copies(self) -> None:
+        copies = await self._queue.count_copies()
+        if copies:
+            what = "1 image waits" if copies == 1 else f"{copies:,} images wait"
+            self._tally.warn(
+                f"{what} for an answer about the same picture, which is in a batch: a later run "
+                "takes it over"
+            )
 
     def _end_state(self) -> RunState:
         if self._pause is None and not self._is_stopping:
@@ -250,7 +262,7 @@ class Pool:
     async def _claim_some(self) -> list[ClaimedJob]:
         room = self._plan.workers - self._in_hand
         if self._plan.limit is not None:
-            ends = self._tally.settled + self._in_hand + self._lane.outstanding
+            ends = self._tally.settled + self._in_hand + self._count_in_lane()
             room = min(room, self._plan.limit - ends)
         # A claim is a transaction: take many at a time, and only when there may be some.
         is_worth_it = self._may_have_work and (room >= self._plan.workers // 4 or not self._in_hand)
@@ -303,7 +315,11 @@ class Pool:
     def _is_limit_reached(self) -> bool:
         if self._plan.limit is None or self._in_hand or self._lane.is_busy:
             return False
-        return self._tally.settled + self._lane.outstanding >= self._plan.limit
+        return self._tally.settled + self._count_in_lane() >= self._plan.limit
+
+    def _count_in_lane(self) -> int:
+        """Pictures that this run will bring to an end by batch; not those it only finds there."""
+        return self._lane.outstanding if self._lane.takes_more else 0
 
     async def _beat(self) -> None:
         """Keep our lease, and take over from those whose lease ran out meanwhile."""

@@ -95,9 +95,7 @@ def describe_quote(
         "successor": inquiry.spec.successor if inquiry.spec else None,
         "warnings": [*_warn(inquiry, survey), *_warn_of_compared(compared or (), inquiry)],
         "basis": " ".join(_tell_basis(inquiry, survey)),
-        "compare": None
-        if compared is None
-        else [_describe_compared(one, inquiry.today) for one in compared],
+        "compare": None if compared is None else [_describe_compared(one) for one in compared],
         "compare_is_sampled": survey.sizes.is_sample or survey.is_sample,
     }
 
@@ -279,8 +277,8 @@ def _tell_images(survey: Survey) -> str:
         return f"Images: the headers of all {survey.looked_at:,} that may be asked about."
     return (
         f"Images: a random sample of {survey.looked_at:,} of {survey.candidates:,} (seed "
-        f"{survey.seed}), scaled, with 95 % confidence; copies by how many files have as many "
-        "bytes as another one."
+        f"{survey.seed}), scaled, with 95 % confidence; copies by how often the same picture was "
+        "drawn."
     )
 
 
@@ -332,7 +330,7 @@ def _tell_hours(inquiry: Inquiry) -> str:
     )
 
 
-def _describe_compared(one: Comparison, today: date) -> Mapping[str, Any]:
+def _describe_compared(one: Comparison) -> Mapping[str, Any]:
     choice, each = one.choice, one.picture_tokens_each
     return {
         "model": choice.model,
@@ -344,7 +342,7 @@ def _describe_compared(one: Comparison, today: date) -> Mapping[str, Any]:
         "cost_usd": {lane: _to_usd(cost) for lane, cost in one.costs.items()},
         "is_cheapest": one.is_cheapest,
         "is_assumed": choice.spec is not None and choice.spec.is_assumed(choice.detail),
-        "is_retired": _is_retired(choice.spec, today),
+        "is_retired": choice.is_retired,
         "retired_on": _tell_day(choice.spec),
         "successor": choice.spec.successor if choice.spec else None,
     }

@@ -34,6 +34,8 @@ class SpentBefore:
     cached_tokens: int
     output_tokens: int
     cost_nanos: int
+    is_unpriced: bool
+    """Some of it had no known price."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -137,6 +139,7 @@ async def _read_spent(reader: LedgerReader, ids: AbstractSet[JobId]) -> Mapping[
             cached_tokens=row.cached_tokens,
             output_tokens=row.output_tokens,
             cost_nanos=row.cost_nanos,
+            is_unpriced=bool(row.is_unpriced),
         )
         async for rows in reader.stream_jobs(list(ids))
         for row in rows

@@ -12,6 +12,7 @@ from pipeline.domain.errors import (
 )
 from pipeline.domain.outcomes import (
     AT_ONCE,
+    UNTIL_NEWS,
     Cause,
     Deferred,
     Failed,
@@ -26,7 +27,7 @@ from pipeline.domain.usage import NanoDollars, to_usd
 from pipeline.domain.vision import VisionResponse
 from pipeline.engine.retry import Wait
 from pipeline.ledger.caps import OverCap
-from pipeline.ledger.opening import AlreadyAnswered
+from pipeline.ledger.opening import AlreadyAnswered, BeingAsked
 from pipeline.limits.gate import Passage, PassageKind
 
 _NOTHING = NanoDollars(0)
@@ -73,6 +74,21 @@ def give_back(pause: RunPaused, outcome: Outcome | None, not_before: datetime) -
         spend=ended.spend if ended else None,
         counts=False,
         may_be_billed=ended is not None and ended.may_be_billed,
+    )
+
+
+def wait_for_other(asked: BeingAsked, soon: datetime, *, next_step: str | None) -> Deferred:
+    """Somebody asks about the same picture: its answer will do for this image, too."""
+    if asked.is_in_batch:
+        message, not_before = "the same picture is in a batch", UNTIL_NEWS
+    else:
+        message, not_before = "another process is asking about the same picture", soon
+    return Deferred(
+        cause=Cause.ASKED_ELSEWHERE,
+        message=message,
+        not_before=not_before,
+        counts=False,
+        next_step=next_step,
     )
 
 

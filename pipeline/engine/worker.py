@@ -14,8 +14,7 @@ from pipeline.domain.images import IMAGE_EXTENSIONS, ImageInfo
 from pipeline.domain.jobs import ClaimedJob, JobId
 from pipeline.domain.outcomes import Cause, Deferred, Failed, Outcome, Skipped
 from pipeline.engine.asker import Asker
-from pipeline.engine.batch.lane import Lane, NoLane
-from pipeline.engine.batch.packer import Entry
+from pipeline.engine.batch.base import Entry, Lane, NoLane
 from pipeline.engine.bookkeeper import Bookkeeper
 from pipeline.engine.progress import Tally
 from pipeline.engine.shelf import Picture, PreparedShelf

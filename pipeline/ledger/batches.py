@@ -219,20 +219,26 @@ class BatchBook:
         )
         return freed.rowcount
 
-    async def adopt(self, account: str, *, now_ms: int) -> list[Batch]:
-        """Take over the batches of runs that are over or dead; return all that are ours now."""
-        await self.take_over(account, now_ms=now_ms)
+    async def adopt(self, account: str, *, path: str | None = None, now_ms: int) -> list[Batch]:
+        """Take over the batches of runs that are over or dead; return all that are ours now.
+
+        Args:
+            account: of server and key: only with the same one is a batch seen again.
+            path: only those whose lines ask this: answers of others are not understood.
+            now_ms: by the run's clock.
+        """
+        await self.take_over(account, path=path, now_ms=now_ms)
         return await self.list_ours()
 
     @patient
-    async def take_over(self, account: str, *, now_ms: int) -> list[Batch]:
+    async def take_over(self, account: str, *, path: str | None = None, now_ms: int) -> list[Batch]:
         """The same, in a run that has batches of its own: return those that were taken."""
         columns = (runs.c.id, runs.c.host, runs.c.pid, runs.c.process_started, runs.c.lease_until,
                    runs.c.ended_at)  # fmt: skip
         owners = (
             select(*columns)
             .join(batches, batches.c.run_id == runs.c.id)
-            .where(batch_is_live, batches.c.account == account, runs.c.id != self._run)
+            .where(*_of_account(account, path), runs.c.id != self._run)
             .distinct()
         )
         async with self._database.read() as connection:
@@ -241,15 +247,18 @@ class BatchBook:
         if not dead:
             return []
         async with self._database.overhaul() as connection:
-            taken = await self._take(connection, account, dead)
+            taken = await self._take(connection, _of_account(account, path), dead)
         return await self._list(batches.c.id.in_(taken)) if taken else []
 
     async def _take(
-        self, connection: AsyncConnection, account: str, dead: Sequence[int]
+        self,
+        connection: AsyncConnection,
+        meant: Sequence[ColumnElement[bool]],
+        dead: Sequence[int],
     ) -> list[int]:
         taken = await connection.execute(
             update(batches)
-            .where(batch_is_live, batches.c.account == account, batches.c.run_id.in_(dead))
+            .where(*meant, batches.c.run_id.in_(dead))
             .values(run_id=self._run)
             .returning(batches.c.id)
         )
@@ -268,6 +277,18 @@ class BatchBook:
         )
         await connection.execute(update(attempts).where(*is_line).values(run_id=self._run))
         return ids
+
+    @patient
+    async def count_ownerless(self) -> int:
+        """Batches that are not over and whose run is: nobody looks after them."""
+        query = (
+            select(func.count())
+            .select_from(batches)
+            .join(runs, runs.c.id == batches.c.run_id)
+            .where(batch_is_live, runs.c.ended_at.is_not(None))
+        )
+        async with self._database.read() as connection:
+            return await connection.scalar(query) or 0
 
     async def list_ours(self) -> list[Batch]:
         """This run's batches that are not over, oldest first."""
@@ -325,6 +346,11 @@ class BatchBook:
                 update(batches).where(batches.c.id == batch).values(**values).returning(batches)
             )
             return read_batch(moved.one())
+
+
+def _of_account(account: str, path: str | None) -> tuple[ColumnElement[bool], ...]:
+    meant = (batch_is_live, batches.c.account == account)
+    return meant if path is None else (*meant, batches.c.path == path)
 
 
 async def _end(

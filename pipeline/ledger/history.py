@@ -186,11 +186,14 @@ class History:
 
 
 def find_pace(summaries: Sequence[Mapping[str, Any]]) -> Pace | None:
-    """Images a second over runs that asked about more than a few."""
+    """Images a second over runs that asked about more than a few, none of them by batch."""
     told = [
         (summary["images"]["tagged"], summary["elapsed_s"])
         for summary in summaries
-        if summary.get("images", {}).get("tagged", 0) >= LEAST_ANSWERS and summary.get("elapsed_s")
+        if summary.get("images", {}).get("tagged", 0) >= LEAST_ANSWERS
+        and summary.get("elapsed_s")
+        # those wait for hours, or find what waited meanwhile at once
+        and not any(summary.get("batches", {}).values())
     ]
     images_in_all, seconds = sum(n for n, _ in told), sum(s for _, s in told)
     return Pace(images_per_s=images_in_all / seconds, images=images_in_all) if told else None

@@ -5,6 +5,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Select,
     and_,
@@ -17,7 +18,7 @@ from sqlalchemy import (
 
 from pipeline.domain.images import ImageId, ImageRef
 from pipeline.domain.jobs import STANDING, ClaimedJob, JobId, JobState, Reason, RunId
-from pipeline.domain.outcomes import Cause
+from pipeline.domain.outcomes import UNTIL_NEWS
 from pipeline.ledger.catalogue import AS_NEW, Assignment, Scope
 from pipeline.ledger.database import Database
 from pipeline.ledger.dialects import among
@@ -41,6 +42,9 @@ from pipeline.ledger.waiting import Lane, Line, Position, Walk
 
 _LONGEST_LEASE_MS: Final = 900_000
 """A living run may be on record with a time that lies ahead by its lease; longer ones are rare."""
+
+
+_UNTIL_NEWS_MS: Final = int(UNTIL_NEWS.timestamp() * 1000)
 
 
 class JobQueue:
@@ -85,6 +89,7 @@ class JobQueue:
         async with self._database.read() as connection:
             for scope in scopes:
                 query = line.select(connection, scope, jobs.c.not_before)
+                query = query.where(~_waits_for_batch())
                 first = await connection.scalar(query.order_by(jobs.c.not_before).limit(1))
                 due += [] if first is None else [first]
         if due and min(due) <= now_ms:
@@ -146,7 +151,7 @@ class JobQueue:
         async with self._database.write() as connection:
             done = await connection.execute(
                 update(jobs)
-                .where(job_is_pending, jobs.c.not_before > now_ms)
+                .where(job_is_pending, jobs.c.not_before > now_ms, ~_waits_for_batch())
                 .values(not_before=now_ms)
             )
         self._walk = Walk()
@@ -241,16 +246,21 @@ class JobQueue:
 
     @patient
     async def hurry_copies(self) -> int:
-        """End the waits for somebody else's answer about the same picture; return how many."""
+        """End the waits for a batch to come home; return how many."""
         async with self._database.write() as connection:
             done = await connection.execute(
-                update(jobs)
-                .where(job_is_pending, jobs.c.not_before > 0, jobs.c.cause == Cause.ASKED_ELSEWHERE)
-                .values(not_before=0)
+                update(jobs).where(job_is_pending, _waits_for_batch()).values(not_before=0)
             )
         if done.rowcount:
             self._walk = Walk()
         return done.rowcount
+
+    @patient
+    async def count_copies(self) -> int:
+        """How many wait for a batch to come home, because it holds the same picture."""
+        query = select(func.count()).select_from(jobs).where(job_is_pending, _waits_for_batch())
+        async with self._database.read() as connection:
+            return await connection.scalar(query) or 0
 
     async def _read_rows(self, query: Select[Any]) -> Sequence[Any]:
         async with self._database.read() as connection:
@@ -305,6 +315,10 @@ class JobQueue:
             )
         )
         return sorted(connection.execute(lease), key=itemgetter(3, 0))
+
+
+def _waits_for_batch() -> ColumnElement[bool]:
+    return jobs.c.not_before >= _UNTIL_NEWS_MS
 
 
 # What waits has its reason already; what had failed has no answer that could be stale.

@@ -51,7 +51,10 @@ class AlreadyAnswered:
 
 @dataclass(frozen=True, slots=True)
 class BeingAsked:
-    """Another process is asking about the same picture right now."""
+    """Somebody is asking about the same picture already."""
+
+    is_in_batch: bool = False
+    """It may be answered tomorrow."""
 
 
 Admission: TypeAlias = Opened | AlreadyAnswered | BeingAsked | OverCap
@@ -97,7 +100,7 @@ class Opener:
         _OPEN_ATTEMPTS.run(connection, sorted(rows, key=itemgetter("request_key")))
         # of those whose question somebody else has open, there is none on record
         opened = {row.id for row in _FIND_OPENED.run(connection, [row["id"] for row in rows])}
-        asked = {row["id"]: BeingAsked() for row in rows if row["id"] not in opened}
+        asked = _explain_asked(connection, [row for row in rows if row["id"] not in opened])
         write_facts(
             connection,
             [(o.job.image_id, o.facts) for o in unanswered if o.facts and o.attempt_id in opened],
@@ -155,6 +158,15 @@ class Opener:
         }
 
 
+def _explain_asked(
+    connection: Connection, rows: Sequence[Mapping[str, Any]]
+) -> dict[AttemptId, BeingAsked]:
+    """Of attempts that are not on record: whether the question that is open is in a batch."""
+    found = _FIND_OPEN_KEYS.run(connection, [row["request_key"] for row in rows])
+    in_batches = {bytes(row.request_key) for row in found if row.batch_id is not None}
+    return {row["id"]: BeingAsked(row["request_key"] in in_batches) for row in rows}
+
+
 def answer_of(result_id: int, confidence: float | None) -> AlreadyAnswered:
     """An answer that is on record."""
     return AlreadyAnswered(result_id=ResultId(result_id), confidence=confidence)
@@ -177,7 +189,7 @@ _OPEN_ATTEMPTS = Insertion(
 )  # fmt: skip
 _FIND_OPENED = Lookup(lambda among: select(attempts.c.id).where(among(attempts.c.id)))
 _FIND_OPEN_KEYS = Lookup(
-    lambda among: select(attempts.c.request_key).where(
+    lambda among: select(attempts.c.request_key, attempts.c.batch_id).where(
         among(attempts.c.request_key), attempt_is_open
     )
 )

@@ -7,7 +7,7 @@ from ledgers import INFO, NOW, WORST, Desk, make_refs, make_tagged, make_terms, 
 
 from pipeline.domain.batches import BatchReport, BatchState, RemoteState
 from pipeline.domain.jobs import AttemptId, ClaimedJob
-from pipeline.domain.outcomes import AT_ONCE, Cause, Deferred
+from pipeline.domain.outcomes import AT_ONCE, UNTIL_NEWS, Cause, Deferred
 from pipeline.domain.usage import Quote
 from pipeline.ledger.batch_overview import view_batches
 from pipeline.ledger.batches import Batch, BatchBook, BatchPlace, Sealed, list_live
@@ -141,12 +141,12 @@ async def test_a_picture_in_a_batch_is_asked_about_by_nobody_else(desk: Desk) ->
     batch = await open_batch(desk)
     first, copy = await desk.claim(2)
     await add_line(desk, batch, first, b"same")
-    assert isinstance(await desk.open(copy, b"same"), BeingAsked)
-    waits = Deferred(
-        cause=Cause.ASKED_ELSEWHERE, message="", not_before=AT_ONCE.replace(year=2100), counts=False
-    )
+    assert await desk.open(copy, b"same") == BeingAsked(is_in_batch=True)
+    waits = Deferred(cause=Cause.ASKED_ELSEWHERE, message="", not_before=UNTIL_NEWS, counts=False)
     await desk.settle(copy, outcome=waits)
     assert await desk.claim() == []
+    assert await desk.find_next_due() is None
+    assert await desk.queue.count_copies() == 1
     assert await desk.queue.hurry_copies() == 1
     assert [job.id for job in await desk.claim()] == [copy.id]
     await book_of(desk).discard(batch.id, now_ms=NOW)

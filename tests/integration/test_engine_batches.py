@@ -267,3 +267,67 @@ async def test_figures_hold_for_batches_of_an_earlier_run(
     assert (second.document["images"]["done"], second.document["requests"]["sent"]) == (10, 5)
     assert set(bills(simulator).values()) == {1}
     await check(bench)
+
+
+@pytest.mark.parametrize("mode", ["no-wait", "live"])
+async def test_copies_of_pictures_in_a_batch_hold_nobody_up(
+    tmp_path: Path, simulator: Simulator, mode: str
+) -> None:
+    simulator.behavior = Behavior(**{**QUICK, "batch_seconds": 2.0})
+    bench = make_bench(tmp_path, simulator, 4, batch__wait=False)
+    if mode == "no-wait":
+        bench.put("copy.jpg", jpeg(80, 60, seed=0))
+    assert (await bench.run()).state == "paused"
+    if mode == "live":
+        bench.put("copy.jpg", jpeg(80, 60, seed=0))
+        bench.flags |= {"provider.service_tier": "default", "batch.wait": True}
+    with anyio.fail_after(10):
+        early = await bench.run()
+    assert any("1 image waits for an answer" in text for text in early.document["warnings"])
+    await anyio.sleep(2.5)
+    late = await bench.run()
+    assert (late.document["images"]["done"], late.document["requests"]["sent"]) == (5, 0)
+    assert set(bills(simulator).values()) == {1}
+    await check(bench)
+
+
+async def test_a_budget_that_is_used_up_ends_a_run_that_does_not_wait(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    bench = make_bench(tmp_path, simulator, 6, limits__budget_usd="0.003", batch__wait=False)
+    states = []
+    with anyio.fail_after(60):
+        while not states or states[-1] == "paused":
+            states.append((await bench.run()).state)
+            await anyio.sleep(0.5)
+    assert states[-1] == "finished"
+    assert set(bills(simulator).values()) == {1}
+    await check(bench)
+
+
+async def test_what_an_older_batch_holds_does_not_stop_a_run_with_a_budget(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    simulator.behavior = Behavior(**QUICK, stalled_batches=1)
+    bench = make_bench(tmp_path, simulator, 6, batch__wait=False)
+    assert (await bench.run()).state == "paused"
+    bench.flags |= {"provider.service_tier": "default", "limits.budget_usd": "0.01"}
+    bench.put("new.jpg", jpeg(200, 60, seed=99))
+    with anyio.fail_after(20):
+        result = await bench.run(limit=5)
+    assert (result.document["images"]["tagged"], result.document["images"]["leased"]) == (1, 6)
+
+
+async def test_a_batch_of_another_interface_is_left_and_told_of(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    bench = make_bench(tmp_path, simulator, 3, batch__wait=False, provider__api="responses")
+    assert (await bench.run()).state == "paused"
+    await anyio.sleep(1.0)
+    bench.flags |= {"provider.api": "chat", "batch.wait": True}
+    other = await bench.run()
+    assert any("another key, server or API" in text for text in other.document["warnings"])
+    bench.flags |= {"provider.api": "responses"}
+    assert (await bench.run()).document["images"]["done"] == 3
+    assert set(bills(simulator).values()) == {1}
+    await check(bench)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import Enum, auto
 from typing import Final
 
 import anyio
@@ -12,9 +11,10 @@ import anyio.to_thread
 
 from pipeline.domain.errors import BudgetExhausted
 from pipeline.domain.jobs import ClaimedJob
-from pipeline.domain.outcomes import Cause, Deferred, Outcome
+from pipeline.domain.outcomes import Outcome
 from pipeline.domain.usage import NanoDollars
 from pipeline.domain.vision import ServiceTier, VisionRequest
+from pipeline.engine.batch.base import Entry
 from pipeline.engine.batch.pack import Pack
 from pipeline.engine.batch.route import BatchRoute
 from pipeline.engine.bookkeeper import Bookkeeper
@@ -22,26 +22,28 @@ from pipeline.engine.progress import Tally
 from pipeline.engine.shelf import Picture
 from pipeline.engine.stages import Stages
 from pipeline.engine.step import ROOM_FACTOR
-from pipeline.engine.weighing import describe_cap, reuse
+from pipeline.engine.weighing import describe_cap, reuse, wait_for_other
 from pipeline.ledger.batches import BatchBook, BatchPlace
 from pipeline.ledger.caps import OverCap
 from pipeline.ledger.facts import Facts
-from pipeline.ledger.opening import Admission, AlreadyAnswered, Opened, Terms
+from pipeline.ledger.opening import Admission, AlreadyAnswered, BeingAsked, Opened, Terms
 
 UNSENT_AT_ONCE: Final = 3
 """Batches whose file lies here, or that the server was not told of: what bounds the disk."""
 _ROOM_POLL_SECONDS: Final = 1.0
 _CAP_POLL_SECONDS: Final = 5.0
-_COPY_WAITS: Final = timedelta(hours=1)
-"""A copy is looked at again when a batch comes home; this is for batches of other processes."""
 
 
-class Entry(Enum):
-    """Whether a picture is in a batch."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlet:
+    """What becomes of a batch that is filled, and of who cannot fill it."""
 
-    PACKED = auto()
-    LEFT_OUT = auto()
-    """No batch is filled any more."""
+    on_full: Callable[[Pack], None]
+    """Takes a batch that gets no more lines."""
+    expects_news: Callable[[], bool]
+    """Whether this run will hear of a batch, which frees what it holds."""
+    on_stuck: Callable[[], None]
+    """There is no money left, and none will come back in this run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,7 @@ class Packer:
         stages: the rooms of the run.
         bookkeeper: settles what needs no question.
         tally: what the run has done.
-        on_full: takes a batch that gets no more lines.
+        outlet: takes what is full.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class Packer:
         stages: Stages,
         bookkeeper: Bookkeeper,
         tally: Tally,
-        on_full: Callable[[Pack], None],
+        outlet: Outlet,
     ) -> None:
         self._route = route
         self._book = book
@@ -85,14 +87,13 @@ class Packer:
         self._clock = stages.clock
         self._bookkeeper = bookkeeper
         self._tally = tally
-        self._on_full = on_full
+        self._outlet = outlet
         self._choosing = anyio.Lock()
         self._pack: Pack | None = None
         self._unsent = anyio.Semaphore(UNSENT_AT_ONCE)
         self._waits: set[anyio.CancelScope] = set()
         self._is_stopped = False
-        self.max_tokens = route.enqueued.choose_size()
-        """Of one batch; lowered when the server takes none so large."""
+        self._max_tokens = route.enqueued.choose_size()
 
     @property
     def has_open(self) -> bool:
@@ -114,7 +115,11 @@ class Packer:
         """Let the batch that is being filled go as it is."""
         if self._pack is not None and self._pack.planned_lines:
             pack, self._pack = self._pack, None
-            self._on_full(pack)
+            self._outlet.on_full(pack)
+
+    def learn_size(self, max_tokens: int | None) -> None:
+        """A batch may have so many tokens."""
+        self._max_tokens = max_tokens
 
     def take_open(self) -> Pack | None:
         """The batch that is being filled, which nobody fills any more."""
@@ -135,7 +140,7 @@ class Packer:
         reserved = await self._reserve(picture, load)
         if reserved is None:
             return Entry.LEFT_OUT
-        admission: Admission | None = None
+        admission: Opened | AlreadyAnswered | BeingAsked | None = None
         try:
             admission = await self._bring_in(job, picture, key, load, reserved)
         finally:
@@ -149,7 +154,7 @@ class Packer:
 
     async def _bring_in(  # noqa: PLR0917  the picture, its line, and what is set aside for it
         self, job: ClaimedJob, picture: Picture, key: bytes, load: _Load, reserved: NanoDollars
-    ) -> Admission | None:
+    ) -> Opened | AlreadyAnswered | BeingAsked | None:
         """Find room and write the line; None when the run was stopped meanwhile.
 
         Raises:
@@ -166,7 +171,7 @@ class Packer:
                 pack.leave(load.size, load.tokens, is_written=is_written)
             if not isinstance(admission, OverCap):
                 return admission
-            if not admission.open_nanos:
+            if not admission.open_nanos and not self._outlet.expects_news():
                 raise BudgetExhausted(describe_cap(admission, reserved))
             self.flush()  # else what it holds of the cap would never come back
             with self._wait():
@@ -196,6 +201,9 @@ class Packer:
             while reserved is None:
                 if not self._budget.has_room(worst):
                     self.flush()  # else what it holds would never come back
+                    is_held = bool(self._budget.reserved) and not self._route.bounds.is_waiting
+                    if is_held and not self._outlet.expects_news():
+                        self._outlet.on_stuck()
                 with anyio.move_on_after(_ROOM_POLL_SECONDS):
                     reserved = await self._budget.reserve(worst)
         return reserved
@@ -218,7 +226,7 @@ class Packer:
             return False
         if pack.planned_bytes + load.size > bounds.max_bytes:
             return not pack.planned_lines
-        most = self.max_tokens
+        most = self._max_tokens
         return most is None or not pack.planned_lines or pack.planned_tokens + load.tokens <= most
 
     async def _begin(self) -> Pack:
@@ -278,26 +286,17 @@ class Packer:
 
         await anyio.to_thread.run_sync(write, limiter=self._threads)
 
-    async def _do_without(self, job: ClaimedJob, picture: Picture, admission: Admission) -> Outcome:
+    async def _do_without(
+        self, job: ClaimedJob, picture: Picture, admission: AlreadyAnswered | BeingAsked
+    ) -> Outcome:
         """No line is needed: the answer is there, or somebody asks for it."""
         if isinstance(admission, AlreadyAnswered):
             outcome: Outcome = reuse(admission)
         else:
-            outcome = Deferred(
-                cause=Cause.ASKED_ELSEWHERE,
-                message="the same picture is being asked about; it may be in a batch",
-                not_before=self._clock.now() + self._choose_copy_wait(job),
-                counts=False,
-                next_step=job.next_step,
-            )
+            soon = self._clock.now() + timedelta(seconds=self._route.bounds.poll_seconds)
+            outcome = wait_for_other(admission, soon, next_step=job.next_step)
         await self._bookkeeper.settle_picture(job, picture, outcome)
         return outcome
-
-    def _choose_copy_wait(self, job: ClaimedJob) -> timedelta:
-        """One that was tried keeps the cause of that, by which no news would find it."""
-        if job.tried_since_ms is None:
-            return _COPY_WAITS
-        return min(_COPY_WAITS, timedelta(seconds=self._route.bounds.poll_seconds))
 
     @contextmanager
     def _wait(self) -> Iterator[None]:

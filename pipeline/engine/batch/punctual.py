@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 import anyio
 
-from pipeline.engine.batch.lane import Lane
+from pipeline.engine.batch.base import Lane
 from pipeline.engine.progress import Tally
 from pipeline.engine.routes import Route, Routes
 from pipeline.engine.stages import Clock

@@ -7,7 +7,7 @@ from typing import cast
 import anyio
 import pytest
 
-from pipeline.engine.batch.lane import Lane
+from pipeline.engine.batch.base import Lane
 from pipeline.engine.batch.punctual import Course, Punctuality
 from pipeline.engine.progress import Tally
 from pipeline.engine.routes import Route, Routes
