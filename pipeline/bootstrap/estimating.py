@@ -94,7 +94,7 @@ async def estimate(  # noqa: PLR0913  what is asked, where, and what decides
     await surveyor.survey([LocalSource(root, plan.settings.library) for root in roots], survey)
     compared = None
     if order.comparing is not None:
-        choices = await _list_choices(plan, order.comparing, history, environ)
+        choices = await _list_choices(plan, order.comparing, history, environ=environ, today=today)
         compared = _compare(choices, survey)
     return describe_quote(inquiry, survey, compared)
 
@@ -170,7 +170,12 @@ def _with_caching(
 
 
 async def _list_choices(
-    plan: Plan, comparing: Comparing, history: History | None, environ: Mapping[str, str]
+    plan: Plan,
+    comparing: Comparing,
+    history: History | None,
+    *,
+    environ: Mapping[str, str],
+    today: date,
 ) -> Sequence[Choice]:
     """Each model at each detail in each size; the plan's own come first."""
     own = () if plan.is_local else (plan.question.model,)
@@ -190,6 +195,7 @@ async def _list_choices(
                 side=str(side),
                 fit=choose_fit(side, detail, spec, is_local=False),
                 habits=habits,
+                is_retired=spec is not None and spec.is_retired(today),
             )
             for detail in details
             for side in sides

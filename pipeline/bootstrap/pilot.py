@@ -179,7 +179,9 @@ def _make_page(plan: Plan, findings: Findings, cards: Sequence[Card], draft: Dra
 def _list_figures(findings: Findings) -> list[Figure]:
     count, cost = len(findings.images), findings.projection.cost_nanos
     per_image = findings.cost_nanos / count if count else None
-    if not findings.has_price:
+    if not count:
+        price = [Figure(name="The rest", figure="unknown", remark="no image has its answer")]
+    elif not findings.has_price:
         price = [Figure(name="The rest", figure="unknown", remark="the model has no known price")]
     else:
         price = [
@@ -220,6 +222,8 @@ def _list_lanes(findings: Findings) -> list[LanePrice]:
 
 
 def _list_shares(findings: Findings) -> list[Figure]:
+    if not findings.images:
+        return []
     projection, rest = findings.projection, max(findings.projection.images, 1)
     shares = (
         ("free", projection.free, "copies, and files that cannot be read"),

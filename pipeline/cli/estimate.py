@@ -44,7 +44,7 @@ class LookOptions:
     sample_size: Annotated[
         int,
         typer.Option(
-            metavar="N", min=1, rich_help_panel=_LOOKING,
+            metavar="N", min=100, rich_help_panel=_LOOKING,
             help="Headers to read at most; of a larger library a random sample is read and scaled.",
         ),
     ] = 20_000  # fmt: skip

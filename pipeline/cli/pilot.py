@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pipeline.cli.tag import ExtentOptions
     from pipeline.config.settings import Settings
     from pipeline.engine.findings import Findings
-    from pipeline.engine.projection import Interval
+    from pipeline.engine.projection import Interval, Projection
     from pipeline.engine.sampling import Pilot, Sample
     from pipeline.engine.tagging import RunResult
     from pipeline.ledger.selection import Selection
@@ -256,7 +256,7 @@ def describe_findings(findings: "Findings", page: str | None, *, seed: int) -> d
     """The ``pilot`` of ``tag --sample --json``; money as decimal texts, None without a price.
 
     ``waiting`` counts what waited before the pilot, ``rest`` what is left: the projection is
-    about the rest.
+    about the rest, and None where no image was brought to an end.
     """
     from pipeline.bootstrap.pilot import name_stratum
 
@@ -272,16 +272,8 @@ def describe_findings(findings: "Findings", page: str | None, *, seed: int) -> d
         "per_image_usd": _to_usd(findings.cost_nanos / count) if is_known else None,
         "projected_usd": _describe_usd(projection.cost_nanos) if is_known else None,
         "lanes_usd": {lane: _describe_usd(cost) for lane, cost in findings.lanes.items()},
-        "projected_tokens": {
-            "input": _describe_interval(projection.input_tokens),
-            "output": _describe_interval(projection.output_tokens),
-        },
-        "shares": {
-            "free": _describe_interval(projection.free),
-            "failed": _describe_interval(projection.failed),
-            "refused": _describe_interval(projection.refused),
-            "needs_review": _describe_interval(projection.needs_review),
-        },
+        "projected_tokens": _describe_tokens(projection) if count else None,
+        "shares": _describe_shares(projection) if count else None,
         "hours": None if findings.seconds is None else round(findings.seconds / _HOUR_SECONDS, 4),
         "strata": [
             {
@@ -294,6 +286,22 @@ def describe_findings(findings: "Findings", page: str | None, *, seed: int) -> d
             for one in findings.strata
         ],
         "command": write_command(sys.argv),
+    }
+
+
+def _describe_tokens(projection: "Projection") -> dict[str, Any]:
+    return {
+        "input": _describe_interval(projection.input_tokens),
+        "output": _describe_interval(projection.output_tokens),
+    }
+
+
+def _describe_shares(projection: "Projection") -> dict[str, Any]:
+    return {
+        "free": _describe_interval(projection.free),
+        "failed": _describe_interval(projection.failed),
+        "refused": _describe_interval(projection.refused),
+        "needs_review": _describe_interval(projection.needs_review),
     }
 
 
@@ -330,6 +338,9 @@ def _draw_projection(findings: "Findings") -> Iterable["RenderableType"]:
     from pipeline.pages.figures import write_duration, write_usd
 
     rest, count = findings.projection.images, len(findings.images)
+    if not count:
+        yield f"no image of the pilot has its answer: what the {rest:,} that wait take is unknown"
+        return
     yield f"pilot of {count:,} images; {rest:,} still wait and will take, with 95 %:"
     table = make_table("lane", "at least", "expected", "at most")
     for column in table.columns[1:]:

@@ -28,6 +28,8 @@ class Choice:
     fit: Callable[[int, int], Size]
     """Upright size to the size that is sent."""
     habits: Habits
+    is_retired: bool = False
+    """The model answers no more."""
 
     @property
     def is_offered(self) -> bool:
@@ -45,7 +47,7 @@ class Comparison:
     costs: Mapping[str, int | None]
     """Nano-dollars by lane; None: not sold, or no known price."""
     is_cheapest: bool = False
-    """None costs less in the standard lane."""
+    """None that still answers costs less in the standard lane."""
 
 
 def compare(
@@ -59,18 +61,22 @@ def compare(
         images: how many images they stand for.
     """
     quoted = [_quote(choice, sizes, images) for choice in choices]
-    costs = [cost for one in quoted if (cost := one.costs["standard"]) is not None]
-    least = min(costs, default=None)
+    costs = [one.costs["standard"] for one in quoted if not one.choice.is_retired]
+    least = min((cost for cost in costs if cost is not None), default=None)
     return [
         Comparison(
             choice=one.choice,
             picture_tokens_each=one.picture_tokens_each,
             input_tokens=one.input_tokens,
             costs=one.costs,
-            is_cheapest=least is not None and one.costs["standard"] == least and images > 0,
+            is_cheapest=_is_least(one, least) and images > 0,
         )
         for one in quoted
     ]
+
+
+def _is_least(one: Comparison, least: int | None) -> bool:
+    return not one.choice.is_retired and least is not None and one.costs["standard"] == least
 
 
 def _quote(choice: Choice, sizes: Mapping[Size, int], images: int) -> Comparison:

@@ -1,6 +1,5 @@
 """Whether the service counts a picture's tokens as the formula does: measured on what it billed."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
@@ -39,16 +38,30 @@ class Slope:
     """None where the pictures are too much of one size to be told apart from the words."""
 
 
-def measure_slope(groups: Iterable[Moments]) -> Slope:
+class SlopeMeter:
     """The slope of y on x within groups, each of which has words, and so a height, of its own."""
-    scatter, joint, answers = Fraction(0), Fraction(0), 0
-    for group in groups:
+
+    def __init__(self) -> None:
+        self._scatter = self._joint = Fraction(0)
+        self.answers = 0
+
+    @property
+    def slope(self) -> Slope:
+        can_tell = self._scatter >= _LEAST_SCATTER
+        factor = self._joint / self._scatter if can_tell else None
+        return Slope(answers=self.answers, factor=factor)
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether more groups would tell nothing more."""
+        return self._scatter >= _LEAST_SCATTER and self.answers >= TELLING_PICTURES
+
+    def add(self, group: Moments) -> None:
         if not group.pictures:
-            continue
-        scatter += group.squares - Fraction(group.tokens**2, group.pictures)
-        joint += group.products - Fraction(group.tokens * group.inputs, group.pictures)
-        answers += group.pictures
-    return Slope(answers=answers, factor=joint / scatter if scatter >= _LEAST_SCATTER else None)
+            return
+        self._scatter += group.squares - Fraction(group.tokens**2, group.pictures)
+        self._joint += group.products - Fraction(group.tokens * group.inputs, group.pictures)
+        self.answers += group.pictures
 
 
 def is_telling(slope: Slope) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pipeline.costs.habits import Band, Habits, exactly
+from pipeline.costs.habits import Band, Habits
 from pipeline.costs.models import ModelSpec
 from pipeline.costs.prices import price
 from pipeline.domain.usage import NanoDollars, TokenUsage
@@ -84,39 +84,24 @@ class Sample:
         return Band(expected=self.scale(total), low=max(low - margin, 0), high=high + margin)
 
 
-def estimate_copies(images: int, sizes: int, *, drawn_alike: int, drawn_copies: int) -> Band:
-    """How many of all images are copies, when only a sample of them was compared.
+def count_images(sample: Sample) -> Band:
+    """How many images are to be asked about: no more than there are.
 
-    Most copies of what is in a sample lie outside of it, but a copy has as many bytes as its
-    original: of the images beyond the first of each size in bytes, as large a share are copies as
-    in the sample, 95 % sure (E. B. Wilson, 1927). Where no two in the sample have the same size,
-    that share is unknown: none are expected.
-
-    Args:
-        images: all.
-        sizes: different sizes in bytes that they have.
-        drawn_alike: images of the sample beyond the first of each size.
-        drawn_copies: those of them that are copies.
+    The interval of a sample is that of E. B. Wilson (1927), which also says something of what never
+    came up: a sample without any broken file does not mean that there is none.
     """
-    alike = images - sizes
-    if not drawn_alike:
-        return Band(expected=0, low=0, high=alike)
-    if drawn_alike == alike:
-        return exactly(drawn_copies)
-    n, share, z = drawn_alike, drawn_copies / drawn_alike, _SURE * _SURE
+    found, n, all_ = sum(sample.picture_tokens.values()), sample.looked_at, sample.population
+    if not n or sample.is_whole:
+        return sample.sum_up(lambda _: 1)
+    share, z = found / n, _SURE * _SURE
     center = (share + z / (2 * n)) / (1 + z / n)
     spread = _SURE * math.sqrt(share * (1 - share) / n + z / (4 * n * n)) / (1 + z / n)
+    expected = sample.scale(found)
     return Band(
-        expected=round(alike * share),
-        low=math.floor(alike * max(center - spread, 0.0)),
-        high=math.ceil(alike * min(center + spread, 1.0)),
+        expected=expected,
+        low=min(max(math.floor(all_.low * (center - spread)), found), expected),
+        high=max(min(math.ceil(all_.high * (center + spread)), all_.high), expected),
     )
-
-
-def count_images(sample: Sample) -> Band:
-    """How many images are to be asked about: no more than there are."""
-    band = sample.sum_up(lambda _: 1)
-    return Band(expected=band.expected, low=band.low, high=min(band.high, sample.population.high))
 
 
 def count_input(sample: Sample, habits: Habits) -> Band:

@@ -154,7 +154,7 @@ class PaidMarks:
             self._rivals.add(mark)
 
     def settle(self, image: ImageRef) -> None:
-        """Note that an image that is paid for is still where it was: nothing new is it."""
+        """Note that an image that is paid for is where it was: no new one is what it became."""
         self._taken.add(_make_mark(image.size, image.version))
 
     def take(self, image: ImageRef) -> bool:

@@ -78,7 +78,7 @@ def test_a_quote_after_a_run_knows_what_is_paid_and_leaves_the_ledger_alone(tmp_
         (["nowhere"], "nowhere does not exist"),
         (["photos", "--details", "close"], "low, high, original, auto"),
         (["photos", "--sizes", "big"], "auto, original or a number"),
-        (["photos", "--sample-size", "0"], "1"),
+        (["photos", "--sample-size", "0"], "100"),
         (["photos", "--only", "old"], "new, changed, stale, failed"),
     ],
 )

@@ -112,6 +112,20 @@ def test_a_budget_pauses_a_pilot_and_the_page_says_so(tmp_path: Path) -> None:
     assert "have no answer yet" in (tmp_path / "var/pilot.html").read_text()
 
 
+def test_a_pilot_without_an_answer_projects_nothing(tmp_path: Path) -> None:
+    make_library(tmp_path / "photos", 3)
+    with simulator(tmp_path) as base_url:
+        words = ["tag", "photos", "--model", MODEL, "--base-url", base_url, "--sample", 2]
+        words += ["--budget", "0.00001"]
+        told = run(tmp_path, *words, OPENAI_API_KEY="sk-x").out
+        pilot = run(tmp_path, *words, "--json", OPENAI_API_KEY="sk-x").document["pilot"]
+    assert "no image of the pilot has its answer" in told
+    assert "$0.00  unknown" not in told
+    assert (pilot["sampled"], pilot["rest"]) == (0, 3)
+    assert pilot["projected_usd"] is pilot["projected_tokens"] is pilot["shares"] is None
+    assert "no image has its answer" in (tmp_path / "var/pilot.html").read_text()
+
+
 def test_a_page_that_cannot_be_written_costs_no_answer(tmp_path: Path) -> None:
     make_library(tmp_path / "photos", 3)
     words = ["tag", "photos", "--sample", 2, "--sample-page", "/dev/full", "--json"]

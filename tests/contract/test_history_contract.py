@@ -187,3 +187,11 @@ def test_short_runs_have_no_pace() -> None:
     long = {"images": {"tagged": 100}, "elapsed_s": 50.0}
     assert find_pace([short, {}]) is None
     assert find_pace([short, long, long]) == Pace(images_per_s=2.0, images=200)
+
+
+@pytest.mark.parametrize("batches", [{"open": 1, "over": 0}, {"open": 0, "over": 2}])
+def test_a_run_by_batch_tells_no_pace(batches: dict[str, int]) -> None:
+    slow = {"images": {"tagged": 3_000}, "elapsed_s": 72_000.0, "batches": batches}
+    single = {"images": {"tagged": 100}, "elapsed_s": 50.0, "batches": {"open": 0, "over": 0}}
+    assert find_pace([slow]) is None
+    assert find_pace([slow, single]) == Pace(images_per_s=2.0, images=100)

@@ -121,6 +121,25 @@ async def test_what_was_moved_is_paid_for_already(bench: Bench) -> None:
         assert (told["paid"], told["copies"], told["images"]) == (8, 0, 0)
 
 
+# a sample is listed once: of what comes later nothing is known yet
+@pytest.mark.parametrize(
+    ("name", "sample_size"), [("0.bmp", None), ("2.bmp", None), ("2.bmp", 100)]
+)
+async def test_a_new_picture_with_size_and_time_of_a_paid_one_that_is_there_is_not_paid(
+    bench: Bench, name: str, sample_size: int | None
+) -> None:
+    """As they come out of one archive."""
+    paid = bench.put("1.bmp", encode(photo(64, 48, seed=1), "bmp"))
+    await tag(bench)
+    new = bench.put(name, encode(photo(64, 48, seed=2), "bmp"))
+    assert new.stat().st_size == paid.stat().st_size
+    shutil.copystat(paid, new)
+    told = await quote(bench, sample_size=sample_size)
+    assert (told["paid"], told["images"]) == (1, 1)
+    _, requests = await tag(bench)
+    assert requests == 1
+
+
 async def test_a_changed_profile_makes_answers_stale_and_a_changed_file_too(bench: Bench) -> None:
     for number in range(4):
         bench.put(f"{number}.jpg", jpeg(640, 480, seed=number))
@@ -218,6 +237,9 @@ async def test_a_retired_and_an_unknown_model_are_named(bench: Bench) -> None:
     told = await quote(bench, has_ledger=False)
     assert (told["is_retired"], told["retired_on"]) == (True, "2026-10-23")
     assert any("was retired on 2026-10-23" in warning for warning in told["warnings"])
+    others = Comparing(models=["gpt-4.1-nano", "gpt-4o"])
+    rows = (await quote(bench, has_ledger=False, comparing=others))["compare"]
+    assert [row["model"] for row in rows if row["is_cheapest"]] == ["gpt-4o"]
     bench.flags["provider.model"] = "gpt-5"
     told = await quote(bench, has_ledger=False)
     assert (told["is_retired"], told["successor"]) == (False, "gpt-5.6-sol")

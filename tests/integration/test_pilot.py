@@ -161,6 +161,23 @@ async def test_what_an_earlier_version_cost_is_not_counted(tmp_path: Path) -> No
     assert sum(one.usage.input for one in findings.images) == first.document["tokens"]["input"]
 
 
+@pytest.mark.parametrize(("model", "has_price"), [("gpt-4o-mini", True), ("my-llava", False)])
+async def test_a_model_without_a_price_that_was_asked_before_hides_no_price(
+    tmp_path: Path, model: str, has_price: bool
+) -> None:
+    bench = fill(Bench(tmp_path), 6)
+
+    async def answer_as(name: str) -> VisionResponse:
+        return make_response(model=name)
+
+    await bench.run(ScriptedProvider(lambda *_: answer_as("my-llava")))
+    bench.profile = bench.profile.replace("Say what it is.", "Say what you see.")
+    findings = await run_pilot(bench, 6, ScriptedProvider(lambda *_: answer_as(model)))
+    assert findings.has_price is has_price
+    assert (findings.cost_nanos > 0) is has_price
+    assert bool(findings.lanes) is has_price
+
+
 async def test_a_pilot_that_pauses_projects_from_what_ended(tmp_path: Path) -> None:
     bench = fill(Bench(tmp_path, flags={"limits.budget_usd": "0.004"}), 40)
     async with open_pilot(bench, Pilot(count=20), ScriptedProvider(answer_by_size)) as found:

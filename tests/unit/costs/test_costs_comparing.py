@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -63,6 +64,13 @@ def test_an_unknown_model_has_tokens_and_is_never_the_cheapest() -> None:
     row = compare([choose("my-llava", most=1024)], SIZES, images=9)[0]
     assert row.input_tokens
     assert (row.costs["standard"], row.is_cheapest) == (None, False)
+
+
+def test_a_model_that_answers_no_more_is_never_the_cheapest() -> None:
+    gone, dear = replace(choose("gpt-4.1-nano"), is_retired=True), choose("gpt-4.1")
+    rows = compare([gone, dear], SIZES, images=9)
+    assert (rows[0].costs["standard"] or 0) < (rows[1].costs["standard"] or 0)
+    assert [row.is_cheapest for row in rows] == [False, True]
 
 
 def test_nothing_to_ask_costs_nothing() -> None:

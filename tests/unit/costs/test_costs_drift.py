@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from pipeline.costs.drift import (
     Moments,
     Slope,
+    SlopeMeter,
     correct_multiplier,
     describe_drift,
     is_telling,
-    measure_slope,
 )
 from pipeline.costs.models import ModelSpec, load_models
 
@@ -37,6 +37,13 @@ def sum_up(pictures: list[tuple[int, int]]) -> Moments:
         inputs=sum(y for _, y in pictures),
         products=sum(x * y for x, y in pictures),
     )
+
+
+def measure_slope(groups: list[Moments]) -> Slope:
+    meter = SlopeMeter()
+    for group in groups:
+        meter.add(group)
+    return meter.slope
 
 
 @given(words=st.lists(st.integers(0, 5_000), min_size=1, max_size=4), numerator=st.integers(1, 30))
