@@ -9,6 +9,7 @@ from pipeline.config.settings import NO_KEY, ProviderSettings
 from pipeline.domain.errors import ConfigurationError
 from pipeline.providers.endpoint import is_azure_host, is_openai_host
 
+_SHORTEST_SECRET: Final = 8
 _STARS: Final = "*****"
 # What servers echo of a request and we do not want to store: keys (also half-masked ones, as in
 # OpenAI's 401), authorization values, and the picture itself.
@@ -31,7 +32,13 @@ class Secret:
         return self._text
 
     def hide_in(self, data: bytes) -> bytes:
-        """``data`` without the secret."""
+        """``data`` without the secret.
+
+        A key such as ``x`` or ``none``, as servers of one's own take, is a word that answers may
+        hold, and no secret.
+        """
+        if len(self._text) < _SHORTEST_SECRET:
+            return data
         return data.replace(self._text.encode(), _STARS.encode())
 
     def __repr__(self) -> str:

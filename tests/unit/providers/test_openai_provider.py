@@ -40,6 +40,7 @@ from pipeline.domain.errors import (
 from pipeline.domain.rates import Allowance, RateReading
 from pipeline.domain.vision import Detail, Repair, ServiceTier, VisionRequest, VisionResponse
 from pipeline.providers.base import Provider
+from pipeline.providers.credentials import Secret
 from pipeline.providers.openai import open_openai
 
 pytestmark = pytest.mark.anyio
@@ -314,3 +315,8 @@ async def test_question_that_is_gone_lends_its_frame_to_no_other() -> None:
             frame = provider._dialect.find_frame(question, ServiceTier.AUTO)
             del question
             assert f"number {number}.".encode() in frame.head
+
+
+def test_a_key_that_is_a_common_word_spoils_no_answer() -> None:
+    assert Secret("none").hide_in(b'{"style": "none"}') == b'{"style": "none"}'
+    assert b"sk-planted" not in Secret("sk-planted").hide_in(b"bad key sk-planted")
