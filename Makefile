@@ -15,8 +15,8 @@ help: ## show this list
 demo: $(VENV)/.run ## set up and tag a small sample library, offline
 	@$(BIN)/python run.py demo
 
-test: $(VENV)/.dev ## set up and run all tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev ## set up and run all tests, four at a time: most of them wait
+	$(BIN)/python -m pytest -n 4
 
 check: $(VENV)/.dev ## format, lint, types, import contract
 	$(BIN)/ruff format --check .

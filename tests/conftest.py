@@ -12,7 +12,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No key, proxy or setting of the developer's own reaches a test."""
+    """No key, proxy, setting or window size of the developer's own reaches a test."""
     for name in list(os.environ):
-        if name.startswith(("OPENAI_", "TAGPIPE_")) or name.lower().endswith("_proxy"):
+        is_setting = name.startswith(("OPENAI_", "TAGPIPE_")) or name.lower().endswith("_proxy")
+        if is_setting or name in {"COLUMNS", "LINES"}:
             monkeypatch.delenv(name)
