@@ -88,6 +88,11 @@ class BatchReport:
     ends_by_ms: int | None = None
     """When the server gives up on what is unanswered."""
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether it failed as a whole; with answers to show, whatever it is called, it did not."""
+        return self.state is RemoteState.FAILED and not (self.output_file or self.completed)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:

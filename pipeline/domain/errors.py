@@ -38,6 +38,7 @@ PipelineError
     ├── RateStuck                 refused for too long with nothing getting through
     ├── BatchesUnderWay           the server still works on batches; nobody waits for them here
     ├── BatchRefused              the server takes no batch, or not this kind of it
+    ├── BatchTaken                another run goes on with a batch of ours
     └── BudgetExhausted
 
 Errors carry facts, not prose to match on. Every ``AskError`` names its ``Cause``.
@@ -264,6 +265,10 @@ class BatchesUnderWay(RunPaused):
 
 class BatchRefused(RunPaused):
     """The server refuses batches, or what all lines of one have in common."""
+
+
+class BatchTaken(RunPaused):
+    """Another run goes on with a batch of ours: for its machine we were dead."""
 
 
 class BudgetExhausted(RunPaused):

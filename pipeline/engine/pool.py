@@ -116,6 +116,15 @@ class Pool:
         """Images that this run is still to bring to an end, those in hand included."""
         return await self._queue.count_wanted(self._scopes, self._plan.assignment)
 
+    async def _count_left(self) -> int:
+        """The same, within the limit."""
+        waiting = await self.count_waiting()
+        return (
+            waiting
+            if self._plan.limit is None
+            else min(waiting, self._plan.limit - self._tally.settled)
+        )
+
     def stop(self) -> None:
         """Claim and send nothing more; let what is under way settle."""
         self._is_stopping = True
@@ -202,7 +211,7 @@ class Pool:
                 heart.start_soon(self._pacing.keep)
                 heart.start_soon(self._worker.cut_stragglers)
                 heart.start_soon(self._serve_lane)
-                heart.start_soon(self._guard, self._timekeeper.keep, self.count_waiting)
+                heart.start_soon(self._guard, self._timekeeper.keep, self._count_left)
                 async with anyio.create_task_group() as hands, receive:
                     hands.start_soon(self._guard, self._produce)
                     hands.start_soon(self._guard, self._claim, send)
@@ -262,7 +271,7 @@ class Pool:
     async def _claim_some(self) -> list[ClaimedJob]:
         room = self._plan.workers - self._in_hand
         if self._plan.limit is not None:
-            ends = self._tally.settled + self._in_hand + self._count_in_lane()
+            ends = self._tally.settled + self._in_hand + self._lane.expected
             room = min(room, self._plan.limit - ends)
         # A claim is a transaction: take many at a time, and only when there may be some.
         is_worth_it = self._may_have_work and (room >= self._plan.workers // 4 or not self._in_hand)
@@ -315,11 +324,7 @@ class Pool:
     def _is_limit_reached(self) -> bool:
         if self._plan.limit is None or self._in_hand or self._lane.is_busy:
             return False
-        return self._tally.settled + self._count_in_lane() >= self._plan.limit
-
-    def _count_in_lane(self) -> int:
-        """Pictures that this run will bring to an end by batch; not those it only finds there."""
-        return self._lane.outstanding if self._lane.takes_more else 0
+        return self._tally.settled + self._lane.expected >= self._plan.limit
 
     async def _beat(self) -> None:
         """Keep our lease, and take over from those whose lease ran out meanwhile."""

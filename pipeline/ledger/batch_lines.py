@@ -1,14 +1,25 @@
 """Lines of batches whose answers are not settled yet."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 
+from pipeline.domain.batches import BatchId
 from pipeline.domain.images import ImageId, ImageRef
 from pipeline.domain.jobs import AttemptId, ClaimedJob, JobId
 from pipeline.domain.usage import NanoDollars, Quote
-from pipeline.ledger.tables import attempt_is_open, attempts, images, jobs
+from pipeline.ledger.database import Database
+from pipeline.ledger.dialects import among
+from pipeline.ledger.patience import patient
+from pipeline.ledger.tables import (
+    attempt_is_open,
+    attempts,
+    images,
+    jobs,
+    profile_versions,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,3 +89,55 @@ OPEN_LINES: Final[Select[Any]] = (
     .join(images, images.c.id == jobs.c.image_id)
     .where(attempt_is_open)
 )
+
+
+class LineBook:
+    """Reads the lines of batches."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @patient
+    async def sum_reserved(self, batch: BatchId) -> int:
+        """The most that the open lines of one batch can cost, nano-dollars."""
+        query = select(func.coalesce(func.sum(attempts.c.reserved_nanos), 0)).where(
+            attempt_is_open, attempts.c.batch_id == batch
+        )
+        async with self._database.read() as connection:
+            return int((await connection.execute(query)).scalar_one())
+
+    @patient
+    async def count_lines(self, batch: BatchId) -> int:
+        """How many lines of a batch are still open."""
+        query = (
+            select(func.count())
+            .select_from(attempts)
+            .where(attempts.c.batch_id == batch, attempt_is_open)
+        )
+        async with self._database.read() as connection:
+            return await connection.scalar(query) or 0
+
+    @patient
+    async def find_lines(
+        self, batch: BatchId, ids: Sequence[AttemptId]
+    ) -> Mapping[AttemptId, OpenLine]:
+        """Of the lines of a batch with these ids, those that are still open."""
+        async with self._database.read() as connection:
+            wanted = among(connection, attempts.c.id, list(ids))
+            is_meant = (attempts.c.batch_id == batch, wanted)
+            rows = (await connection.execute(OPEN_LINES.where(*is_meant))).all()
+        return {AttemptId(row.attempt_id): read_open_line(row) for row in rows}
+
+    @patient
+    async def list_lines(self, batch: BatchId, *, limit: int) -> list[OpenLine]:
+        """The first open lines of a batch."""
+        query = OPEN_LINES.where(attempts.c.batch_id == batch).order_by(attempts.c.id).limit(limit)
+        async with self._database.read() as connection:
+            return [read_open_line(row) for row in (await connection.execute(query)).all()]
+
+    @patient
+    async def read_profile(self, version_id: int) -> str:
+        """The definition, as JSON, of the profile that a batch asked under."""
+        query = select(profile_versions.c.definition).where(profile_versions.c.id == version_id)
+        async with self._database.read() as connection:
+            return str((await connection.execute(query)).scalar_one())

@@ -10,11 +10,11 @@ from sqlalchemy import ColumnElement, CursorResult, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline.domain.batches import BatchId, BatchReport, BatchState
-from pipeline.domain.jobs import AttemptId, JobState, RunId
+from pipeline.domain.errors import BatchTaken
+from pipeline.domain.jobs import JobState, RunId
 from pipeline.domain.outcomes import Cause
-from pipeline.ledger.batch_lines import OPEN_LINES, OpenLine, read_open_line
+from pipeline.ledger.batch_lines import LineBook
 from pipeline.ledger.database import Database
-from pipeline.ledger.dialects import among
 from pipeline.ledger.patience import patient
 from pipeline.ledger.processes import is_dead
 from pipeline.ledger.tables import (
@@ -24,7 +24,6 @@ from pipeline.ledger.tables import (
     batches,
     job_is_leased,
     jobs,
-    profile_versions,
     runs,
 )
 
@@ -65,7 +64,7 @@ class Batch:
 
     @property
     def unanswered(self) -> int:
-        return self.lines - self.completed - self.failed
+        return max(0, self.lines - self.completed - self.failed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +89,11 @@ class Sealed:
     tokens: int
 
 
-class BatchBook:
+class BatchBook(LineBook):
     """The batches of one run, and those it takes over from runs that are over."""
 
     def __init__(self, database: Database, run: RunId) -> None:
-        self._database = database
+        super().__init__(database)
         self._run = run
 
     @patient
@@ -177,12 +176,12 @@ class BatchBook:
     @patient
     async def discard(self, batch: BatchId, *, now_ms: int, message: str = "") -> int:
         """Forget a batch that was never worked on: its pictures wait again; return how many."""
-        is_line = (attempts.c.batch_id == batch, attempt_is_open)
+        is_line = self._of_ours(batch)
         async with self._database.overhaul() as connection:
             freed = await self._free(connection, *is_line)
             # nothing was sent, so there was no attempt
             await connection.execute(delete(attempts).where(*is_line))
-            await _end(
+            await self._end(
                 connection, batch, state=BatchState.DISCARDED, now_ms=now_ms, message=message
             )
         return freed
@@ -194,7 +193,7 @@ class BatchBook:
         Its lines may have been billed: they stay on record as lost, and the worst that each can
         have cost is held against the caps.
         """
-        is_line = (attempts.c.batch_id == batch, attempt_is_open)
+        is_line = self._of_ours(batch)
         async with self._database.overhaul() as connection:
             freed = await self._free(connection, *is_line)
             await connection.execute(
@@ -202,10 +201,29 @@ class BatchBook:
                 .where(*is_line)
                 .values(state="lost", cause=Cause.LOST, settled_at=now_ms)
             )
-            await _end(
+            await self._end(
                 connection, batch, state=BatchState.FORGOTTEN, now_ms=now_ms, message=message
             )
         return freed
+
+    def _of_ours(self, batch: BatchId) -> tuple[ColumnElement[bool], ...]:
+        """The open lines of a batch; not those that went to another run together with it."""
+        return (attempts.c.batch_id == batch, attempts.c.run_id == self._run, attempt_is_open)
+
+    async def _end(
+        self,
+        connection: AsyncConnection,
+        batch: BatchId,
+        *,
+        state: BatchState,
+        now_ms: int,
+        message: str,
+    ) -> None:
+        await connection.execute(
+            update(batches)
+            .where(batches.c.id == batch, batches.c.run_id == self._run)
+            .values(state=state, ended_at=now_ms, message=message or None)
+        )
 
     async def _free(self, connection: AsyncConnection, *is_line: ColumnElement[bool]) -> int:
         freed = await connection.execute(
@@ -295,43 +313,12 @@ class BatchBook:
         return await self._list(batches.c.run_id == self._run)
 
     @patient
-    async def sum_reserved(self, batch: BatchId) -> int:
-        """The most that the open lines of one batch can cost, nano-dollars."""
-        query = select(func.coalesce(func.sum(attempts.c.reserved_nanos), 0)).where(
-            attempt_is_open, attempts.c.batch_id == batch
-        )
-        async with self._database.read() as connection:
-            return int((await connection.execute(query)).scalar_one())
-
-    @patient
     async def read(self, batch: BatchId) -> Batch:
         """How it stands on record."""
         async with self._database.read() as connection:
             return read_batch(
                 (await connection.execute(select(batches).where(batches.c.id == batch))).one()
             )
-
-    @patient
-    async def find_lines(self, ids: Sequence[AttemptId]) -> Mapping[AttemptId, OpenLine]:
-        """Of the attempts with these ids, those that are still open."""
-        async with self._database.read() as connection:
-            wanted = among(connection, attempts.c.id, list(ids))
-            rows = (await connection.execute(OPEN_LINES.where(wanted))).all()
-        return {AttemptId(row.attempt_id): read_open_line(row) for row in rows}
-
-    @patient
-    async def list_lines(self, batch: BatchId, *, limit: int) -> list[OpenLine]:
-        """The first open lines of a batch."""
-        query = OPEN_LINES.where(attempts.c.batch_id == batch).order_by(attempts.c.id).limit(limit)
-        async with self._database.read() as connection:
-            return [read_open_line(row) for row in (await connection.execute(query)).all()]
-
-    @patient
-    async def read_profile(self, version_id: int) -> str:
-        """The definition, as JSON, of the profile that a batch asked under."""
-        query = select(profile_versions.c.definition).where(profile_versions.c.id == version_id)
-        async with self._database.read() as connection:
-            return str((await connection.execute(query)).scalar_one())
 
     @patient
     async def _list(self, *conditions: Any) -> list[Batch]:
@@ -341,26 +328,30 @@ class BatchBook:
 
     @patient
     async def _move(self, batch: BatchId, values: Mapping[str, Any]) -> Batch:
+        """Write a step of a batch, if it is still ours.
+
+        Raises:
+            BatchTaken: it is not: what we would do next somebody else does.
+        """
         async with self._database.write() as connection:
             moved: CursorResult[Any] = await connection.execute(
-                update(batches).where(batches.c.id == batch).values(**values).returning(batches)
+                update(batches)
+                .where(batches.c.id == batch, batches.c.run_id == self._run)
+                .values(**values)
+                .returning(batches)
             )
-            return read_batch(moved.one())
+            row = moved.one_or_none()
+        if row is None:
+            raise BatchTaken(
+                f"another run took batch {batch} over and goes on with it: this process stood "
+                "still for longer than its lease (ledger.lease_s)"
+            )
+        return read_batch(row)
 
 
 def _of_account(account: str, path: str | None) -> tuple[ColumnElement[bool], ...]:
     meant = (batch_is_live, batches.c.account == account)
     return meant if path is None else (*meant, batches.c.path == path)
-
-
-async def _end(
-    connection: AsyncConnection, batch: BatchId, *, state: BatchState, now_ms: int, message: str
-) -> None:
-    await connection.execute(
-        update(batches)
-        .where(batches.c.id == batch)
-        .values(state=state, ended_at=now_ms, message=message or None)
-    )
 
 
 async def list_live(database: Database) -> list[Batch]:

@@ -30,6 +30,7 @@ class EnqueuedTokens:
         self._first_wait_seconds = min(first_wait_seconds, _FIRST_WAIT_SECONDS)
         self._waiting: dict[int, int] = {}
         self._refusals = 0
+        self._is_guess = False
 
     @property
     def total(self) -> int:
@@ -52,21 +53,33 @@ class EnqueuedTokens:
         """A batch is over: what others were refused for may fit now."""
         if self._waiting.pop(batch, None) is not None:
             self._refusals = 0
+            if self._is_guess and self.limit is not None:
+                self.limit *= 2  # others may have filled what we took for ours
 
-    def note_refusal(self, batch: int, tokens: int, message: str) -> float:
-        """A batch was one too many; return the seconds after which it is worth another try."""
+    def note_refusal(
+        self, batch: int, tokens: int, message: str, *, is_smallest: bool = False
+    ) -> float:
+        """A batch was one too many; return the seconds after which it is worth another try.
+
+        Args:
+            batch: that was refused.
+            tokens: it has.
+            message: the server's words.
+            is_smallest: it cannot be split: if it is alone, others fill the server.
+        """
         self._waiting.pop(batch, None)
         named = read_limit(message)
+        self._is_guess = named is None and not self._waiting
         if named is not None:
             self.limit = named
         elif self._waiting:
             # it fitted without the one that was refused
             self.limit = max(self.total, 1)
         else:
-            self.limit = max(tokens // 2, 1)
+            self.limit = tokens if is_smallest else max(tokens // 2, 1)
         wait = min(_LONGEST_WAIT_SECONDS, self._first_wait_seconds * 2.0 ** min(self._refusals, 10))
         self._refusals += 1
-        return wait if tokens <= (self.limit or tokens) else 0.0
+        return wait if is_smallest or tokens <= (self.limit or tokens) else 0.0
 
     def choose_size(self) -> int | None:
         """Tokens of one batch, so that the next can wait while others are worked on."""

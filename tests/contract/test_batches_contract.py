@@ -6,6 +6,7 @@ import pytest
 from ledgers import INFO, NOW, WORST, Desk, make_refs, make_tagged, make_terms, open_desk
 
 from pipeline.domain.batches import BatchReport, BatchState, RemoteState
+from pipeline.domain.errors import BatchTaken
 from pipeline.domain.jobs import AttemptId, ClaimedJob
 from pipeline.domain.outcomes import AT_ONCE, UNTIL_NEWS, Cause, Deferred
 from pipeline.domain.usage import Quote
@@ -79,7 +80,7 @@ async def test_lines_outlive_the_run_that_sent_them(desk: Desk) -> None:
     await book_of(desk).seal(batch.id, SEALED)
     assert await desk.queue.release(now_ms=NOW) == 0
     assert await desk.states() == {"leased": 2}
-    assert set(await book_of(desk).find_lines(ids)) == set(ids)
+    assert set(await book_of(desk).find_lines(batch.id, ids)) == set(ids)
     await book_of(desk).discard(batch.id, now_ms=NOW)
 
 
@@ -96,7 +97,7 @@ async def test_another_run_takes_over_what_an_ended_one_left(database: Database)
         assert await second.queue.reclaim_dead(now_ms=NOW) == 0
         [taken] = await book_of(second).adopt("acc", now_ms=NOW)
         assert (taken.id, taken.run_id) == (batch.id, second.run)
-        lines = await book_of(second).find_lines(ids)
+        lines = await book_of(second).find_lines(batch.id, ids)
         for line in lines.values():
             assert await second.settle(
                 line.job,
@@ -108,7 +109,7 @@ async def test_another_run_takes_over_what_an_ended_one_left(database: Database)
             )
         assert (await book_of(second).close(batch.id, now_ms=NOW)).state is BatchState.HARVESTED
         assert await second.states() == {"done": 2}
-        assert await book_of(second).find_lines(ids) == {}
+        assert await book_of(second).find_lines(batch.id, ids) == {}
         assert await list_live(database) == []
 
 
@@ -130,7 +131,7 @@ async def test_what_was_never_sent_leaves_no_trace_and_waits_again(desk: Desk) -
     batch, ids = await pack(desk)
     assert await book_of(desk).discard(batch.id, now_ms=NOW) == 2
     assert await desk.states() == {"pending": 2}
-    assert await book_of(desk).find_lines(ids) == {}
+    assert await book_of(desk).find_lines(batch.id, ids) == {}
     assert (await desk.reader.sum_spending()).requests == 0
     desk.queue.look_again()
     assert len(await desk.claim()) == 2
@@ -195,6 +196,36 @@ async def test_the_next_step_is_kept_until_there_is_an_answer(desk: Desk) -> Non
     assert changed.next_step is None
 
 
+async def test_a_step_of_a_batch_that_another_run_took_is_not_taken(database: Database) -> None:
+    """A process that stood still for longer than its lease wakes up: it tells no server twice."""
+    async with open_desk(database) as first:
+        batch, ids = await pack(first)
+        old = book_of(first)
+        await old.note_uploaded(batch.id, "file-1")
+        await first.runs.close(first.run, "died", {}, now_ms=NOW)  # type: ignore[arg-type]
+        async with open_desk(database) as second:
+            new = book_of(second)
+            assert len(await new.adopt("acc", now_ms=NOW)) == 1
+            with pytest.raises(BatchTaken, match="another run took batch"):
+                await old.note_submitting(batch.id)
+            assert await old.discard(batch.id, now_ms=NOW) == 0
+            assert await old.lose(batch.id, now_ms=NOW) == 0
+            assert set(await new.find_lines(batch.id, ids)) == set(ids)
+            assert (await new.note_submitting(batch.id)).state is BatchState.SUBMITTING
+            assert await new.discard(batch.id, now_ms=NOW) == 2
+            assert await check_ledger(database) == []
+
+
+async def test_lines_are_found_in_their_own_batch_alone(desk: Desk) -> None:
+    batch, ids = await pack(desk)
+    other = await open_batch(desk)
+    assert await book_of(desk).find_lines(other.id, ids) == {}
+    assert await book_of(desk).count_lines(other.id) == 0
+    assert await book_of(desk).count_lines(batch.id) == 2
+    await book_of(desk).discard(batch.id, now_ms=NOW)
+    await book_of(desk).discard(other.id, now_ms=NOW)
+
+
 async def test_what_is_forgotten_waits_again_and_stays_on_record_as_lost(desk: Desk) -> None:
     batch, ids = await pack(desk)
     book = book_of(desk)
@@ -203,7 +234,7 @@ async def test_what_is_forgotten_waits_again_and_stays_on_record_as_lost(desk: D
     over = await book.read(batch.id)
     assert (over.state, over.ended_at_ms, over.message) == (BatchState.FORGOTTEN, NOW, "gone")
     assert await desk.states() == {"pending": 2}
-    assert await book.find_lines(ids) == {}
+    assert await book.find_lines(batch.id, ids) == {}
     spending = await desk.reader.sum_spending()
     assert (spending.requests, spending.lost) == (2, 2)
     assert spending.maybe_billed_nanos == 2 * WORST

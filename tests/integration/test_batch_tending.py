@@ -146,7 +146,7 @@ async def test_what_is_over_is_not_ended_again(scene: Scene) -> None:
 
 async def test_what_the_server_refused_was_never_worked_on(scene: Scene) -> None:
     fault = BatchFault(code="invalid", message="line 1 is no JSON")
-    scene.server.report = replace(REPORT, state=RemoteState.FAILED, faults=(fault,))
+    scene.server.report = replace(REPORT, state=RemoteState.FAILED, completed=0, faults=(fault,))
     done = await scene.tending.cancel(await submit(scene))
     assert (done.fate, done.batch.message) == (
         Fate.GIVEN_UP, "the server refused it: line 1 is no JSON",

@@ -11,8 +11,10 @@ from engines import Bench
 from pictures import jpeg
 
 from pipeline.bootstrap.ledger import open_ledger
+from pipeline.domain.errors import BatchRefused
 from pipeline.ledger.batches import list_live
 from pipeline.ledger.upkeep import check_ledger
+from pipeline.providers.openai_batch import OpenAIBatchDesk
 from pipeline.simulator.behavior import Behavior
 from pipeline.simulator.server import Simulator
 
@@ -248,6 +250,33 @@ async def test_what_batches_would_answer_too_late_is_asked_one_by_one(
     tiers = Counter(line["tier"] for line in simulator.books.list_after(0) if line["is_billed"])
     assert (tiers["batch"], tiers["flex"] + tiers["default"]) == (6, 6)
     assert set(bills(simulator).values()) == {1}
+    await check(bench)
+
+
+async def test_a_limit_holds_when_batches_are_told_to_end(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    simulator.behavior = Behavior(**QUICK, stalled_batches=1, batch_cancelling_s=1.0)
+    soon = (datetime.now().astimezone() + timedelta(seconds=6)).isoformat()
+    bench = make_bench(
+        tmp_path, simulator, 16, provider__service_tier="auto", batch__finish_by=soon
+    )
+    with anyio.fail_after(30):
+        result = await bench.run(limit=6)
+    assert result.document["images"]["tagged"] == 6
+    assert sum(bills(simulator).values()) == 6
+
+
+async def test_a_file_that_the_server_does_not_delete_stops_nothing(
+    tmp_path: Path, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def delete_file(*_: object) -> None:
+        raise BatchRefused("405")
+
+    monkeypatch.setattr(OpenAIBatchDesk, "delete_file", delete_file)
+    bench = make_bench(tmp_path, simulator, 4)
+    result = await bench.run()
+    assert (result.state, result.document["images"]["tagged"]) == ("finished", 4)
     await check(bench)
 
 

@@ -37,6 +37,10 @@ class Lane(Protocol):
     def outstanding(self) -> int:
         """Pictures in batches that are not over."""
 
+    @property
+    def expected(self) -> int:
+        """Those of them that this run will bring to an end, and does not only find there."""
+
     async def add(self, job: ClaimedJob, picture: Picture, key: bytes) -> Outcome | Entry:
         """Bring a picture into a batch."""
 
@@ -69,6 +73,7 @@ class NoLane:
     is_closed = False
     is_busy = False
     outstanding = 0
+    expected = 0
 
     async def add(self, _job: ClaimedJob, _picture: Picture, _key: bytes) -> Outcome | Entry:
         return Entry.LEFT_OUT

@@ -9,7 +9,15 @@ import anyio
 import anyio.to_thread
 
 from pipeline.domain.batches import BatchReport, RemoteState
-from pipeline.domain.errors import AskError, BatchRefused, ServerDown, TransientError
+from pipeline.domain.errors import (
+    AskError,
+    BatchRefused,
+    RateLimited,
+    RequestRejected,
+    RunPaused,
+    ServerDown,
+    TransientError,
+)
 from pipeline.engine.batch.pack import is_whole
 from pipeline.engine.stages import Clock
 from pipeline.ledger.batches import Batch, BatchBook
@@ -24,6 +32,8 @@ _LONGEST_WAIT_SECONDS: Final = 60.0
 _PATIENCE_SECONDS: Final = 900.0
 """A server that takes no call about batches for so long makes the run pause."""
 _UPLOADS: Final = 8
+_CREATES: Final = 8
+"""Batches in a row that the server failed to make."""
 _LOOKS: Final = 2
 """A server may need a moment until it lists what it was told."""
 _APART_SECONDS: Final = 10.0
@@ -57,6 +67,7 @@ class Courier:
         self._book = book
         self._clock = clock
         self._patience_seconds = patience_seconds
+        self._failed_creates = 0
 
     async def upload(self, batch: Batch, *, may_be_there: bool) -> Batch | None:
         """Bring the file to the server; None when there is none to bring.
@@ -103,7 +114,8 @@ class Courier:
         """Have the server work on it, once.
 
         Raises:
-            RunPaused: it takes none.
+            RunPaused: it takes none, or failed too often.
+            RequestRejected: its file is gone.
         """
         assert batch.input_file is not None  # noqa: S101  it is uploaded
         batch = await self._book.note_submitting(batch.id)
@@ -111,14 +123,27 @@ class Courier:
             report = await self._desk.create(str(batch.input_file), token=batch.token)
         except TransientError as error:
             _log.warning("batch.create_failed", extra={"batch": batch.id, "why": str(error)})
+            self._note_failed_create(error)
             wait = self._choose_wait(error, _FIRST_WAIT_SECONDS)
             await anyio.sleep(min(wait, _LONGEST_WAIT_SECONDS))
             # whether it was heard is found out next
             return batch
+        except RequestRejected as error:
+            await self._book.put_off(batch.id, not_before_ms=0, message=str(error))
+            raise
         except AskError as error:
             await self._book.put_off(batch.id, not_before_ms=0, message=str(error))
             raise BatchRefused(f"the server takes no batch: {error}") from error
         return await self._note_submitted(batch, report)
+
+    def _note_failed_create(self, error: TransientError) -> None:
+        """What is refused for its rate alone, an hour of which is the API's measure, may wait."""
+        self._failed_creates += not isinstance(error, RateLimited)
+        if self._failed_creates >= _CREATES:
+            raise ServerDown(
+                f"{self._address.name} made no batch in {_CREATES} tries ({error}); the same "
+                "command finds out whether it was heard, and goes on"
+            ) from error
 
     async def find_out(self, batch: Batch) -> Batch:
         """Whether the server was told of a batch: nothing is submitted before that is known."""
@@ -130,6 +155,26 @@ class Courier:
                 _log.info("batch.recovered", extra={"batch": batch.id, "as": found.remote_id})
                 return await self._note_submitted(batch, found)
         return await self._book.put_off(batch.id, not_before_ms=0, message="it was not heard of")
+
+    async def end_doubles(self, batch: Batch) -> int:
+        """End what else the server made of a batch that it did not name when asked; say how many.
+
+        A list may lag behind by more than the looks at it were apart.
+        """
+        doubles = await self.persist(lambda: self._list_doubles(batch))
+        for remote_id in doubles:
+            _log.warning("batch.double", extra={"batch": batch.id, "as": remote_id})
+            await self.persist(lambda one=remote_id: self._desk.cancel(one))  # type: ignore[misc]
+        return len(doubles)
+
+    async def _list_doubles(self, batch: Batch) -> list[str]:
+        return [
+            report.remote_id
+            async for report in self._desk.list_batches()
+            if report.token == batch.token
+            and report.remote_id != batch.remote_id
+            and report.state in {RemoteState.VALIDATING, RemoteState.IN_PROGRESS}
+        ]
 
     async def look(self, batch: Batch) -> tuple[Batch, BatchReport]:
         """How the server gets on with it."""
@@ -161,7 +206,7 @@ class Courier:
             return
         try:
             await self._desk.delete_file(batch.input_file)
-        except AskError as error:  # it ends by itself
+        except (AskError, RunPaused) as error:  # it ends by itself
             _log.info("batch.file_kept", extra={"file": batch.input_file, "why": str(error)})
 
     async def remove_file(self, batch: Batch) -> None:
@@ -191,6 +236,7 @@ class Courier:
                 wait = min(_LONGEST_WAIT_SECONDS, 2 * wait)
 
     async def _note_submitted(self, batch: Batch, report: BatchReport) -> Batch:
+        self._failed_creates = 0
         _log.info("batch.submitted", extra={"batch": batch.id, "as": report.remote_id})
         return await self._book.note_submitted(
             batch.id, report.remote_id, now_ms=self._clock.now_ms()
@@ -207,7 +253,7 @@ class Courier:
         """What the server made of it; a refusal of an earlier time says nothing of this one."""
         async for report in self._desk.list_batches():
             is_it = report.token == batch.token or report.input_file == batch.input_file
-            if is_it and report.state is not RemoteState.FAILED:
+            if is_it and not report.is_refused:
                 return report
         return None
 

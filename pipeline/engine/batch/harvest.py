@@ -14,7 +14,9 @@ from pipeline.domain.errors import (
     InvalidAnswer,
     LineExpired,
     ModelSubstituted,
+    RateStuck,
     RunPaused,
+    ServerDown,
 )
 from pipeline.domain.jobs import AttemptId, ReviewState
 from pipeline.domain.outcomes import AT_ONCE, Cause, Deferred, Failed, Outcome, Spend, Tagged
@@ -34,8 +36,11 @@ from pipeline.providers.model_names import is_same_model
 
 _AT_ONCE: Final = 200
 """Lines that are read, looked up and settled together."""
+_MOST_ID: Final = 2**63 - 1
+"""Attempts are numbered below; servers may write anything."""
 _TELLING: Final = 10
 """So many answers without one that is of use are no accident."""
+_TROUBLES: Final = ServerDown.blames | RateStuck.blames
 _BATCH: Final = ServiceTier.BATCH.value
 
 
@@ -45,11 +50,15 @@ class Yield:
 
     answers: int = 0
     useless: int = 0
-    """Answers that were billed and cannot be used."""
+    """Answers that cannot be used, and lines refused for what they ask."""
+    troubled: int = 0
+    """Lines that the server had no answer for through no fault of theirs."""
     again: int = 0
     """Pictures that wait again."""
     pause: RunPaused | None = None
     """Why every line of another batch would fail, too."""
+    is_short: bool = False
+    """The files lack lines that they should have: they may be there at another look."""
 
 
 class Harvester:
@@ -75,15 +84,22 @@ class Harvester:
         self._bookkeeper = bookkeeper
         self._tally = tally
 
-    async def harvest(self, batch: Batch, report: BatchReport) -> Yield:
+    async def harvest(
+        self, batch: Batch, report: BatchReport, brought: Yield, *, is_last_look: bool
+    ) -> None:
         """Settle every line of a batch that is over.
+
+        Args:
+            batch: that is over.
+            report: how it ended, and where its answers are.
+            brought: what it brought so far; ``is_short`` says that it is to be looked at again.
+            is_last_look: what the files still lack is lost.
 
         Raises:
             AskError: a file could not be read to its end; what was read is settled.
             EnvironmentFault: the ledger failed.
         """
         reading = await self._route.read_answers(batch.version_id)
-        brought = Yield()
         for file_id in (report.output_file, report.error_file):
             if file_id is None:
                 continue
@@ -94,20 +110,22 @@ class Harvester:
                     await self._settle_lines(batch, lines, reading, brought)
                     lines = []
             await self._settle_lines(batch, lines, reading, brought)
-        await self._settle_unnamed(batch, report, reading, brought)
-        if not brought.answers and brought.useless >= _TELLING:
-            brought.pause = brought.pause or AnswersUnusable(
-                f"not one of {brought.useless:,} answers of batch {batch.remote_id} could be used "
-                "(see tagpipe errors): the next batch would be paid for in vain. Try a few "
-                "pictures with --sample 20, mend the profile, and run the same command again"
-            )
-        return brought
+        missing = await self._book.count_lines(batch.id)
+        is_lost = _has_lost(batch, report, missing)
+        brought.is_short = is_lost and not is_last_look
+        if brought.is_short:
+            return
+        if missing:
+            await self._settle_unnamed(batch, reading, brought, is_lost=is_lost)
+        brought.pause = brought.pause or _explain_failure(batch, brought)
 
     async def _settle_lines(
         self, batch: Batch, lines: Sequence[BatchLine], reading: BatchReading, brought: Yield
     ) -> None:
-        named = {AttemptId(int(line.custom_id)): line for line in lines if _is_ours(line)}
-        found = await self._book.find_lines(list(named)) if named else {}
+        # an answer is paid for, whatever another line says of the same picture
+        ranked = sorted(filter(_may_be_ours, lines), key=lambda one: isinstance(one, Answered))
+        named = {AttemptId(int(line.custom_id)): line for line in ranked}
+        found = await self._book.find_lines(batch.id, list(named)) if named else {}
         await self._settle_all(
             batch,
             [
@@ -118,16 +136,15 @@ class Harvester:
         )
 
     async def _settle_unnamed(
-        self, batch: Batch, report: BatchReport, reading: BatchReading, brought: Yield
+        self, batch: Batch, reading: BatchReading, brought: Yield, *, is_lost: bool
     ) -> None:
         """Lines that are in neither file: not worked on where the batch ended early; else lost."""
-        is_lost = report.state is RemoteState.COMPLETED
+        if is_lost:
+            self._tally.warn(
+                f"the files of batch {batch.remote_id} lack lines that it was given; "
+                "they may have been billed and are asked again"
+            )
         while lines := await self._book.list_lines(batch.id, limit=_AT_ONCE):
-            if is_lost:
-                self._tally.warn(
-                    f"the files of batch {batch.remote_id} lack lines that it was given; "
-                    "they may have been billed and are asked again"
-                )
             brought.again += len(lines)
             outcomes = [
                 _put_off(
@@ -181,7 +198,9 @@ class Harvester:
             outcome: Outcome = self._accept(batch, line, asked, reading)
             brought.answers += 1
         except AskError as error:
-            brought.useless += error.response is not None
+            is_useless = error.response is not None or error.cause in AnswersUnusable.blames
+            brought.useless += is_useless
+            brought.troubled += not is_useless and error.cause in _TROUBLES
             outcome = self._judge(error, asked)
             brought.again += isinstance(outcome, Deferred)
         except RunPaused as pause:
@@ -286,8 +305,36 @@ class Harvester:
         self._tally.note_difference(asked, outcome)
 
 
-def _is_ours(line: BatchLine) -> bool:
-    return line.custom_id.isdecimal()
+def _may_be_ours(line: BatchLine) -> bool:
+    number = line.custom_id
+    is_number = number.isascii() and number.isdecimal() and len(number) <= len(str(_MOST_ID))
+    return is_number and int(number) <= _MOST_ID
+
+
+def _explain_failure(batch: Batch, brought: Yield) -> RunPaused | None:
+    """Why a batch without one answer is no accident; None where it may be."""
+    if brought.answers:
+        return None
+    if brought.useless >= _TELLING:
+        return AnswersUnusable(
+            f"not one of {brought.useless:,} answers of batch {batch.remote_id} could be used "
+            "(see tagpipe errors): the next batch would be paid for in vain. Try a few "
+            "pictures with --sample 20, mend the profile, and run the same command again"
+        )
+    if brought.troubled >= _TELLING:
+        return ServerDown(
+            f"the server failed each of {brought.troubled:,} lines of batch {batch.remote_id} "
+            "(see tagpipe errors): the next batch would fare no better. Run the same command "
+            "again when it is well"
+        )
+    return None
+
+
+def _has_lost(batch: Batch, report: BatchReport, missing: int) -> bool:
+    """Whether lines that no file names may have been answered, and billed."""
+    if report.state is RemoteState.COMPLETED:
+        return missing > 0
+    return missing > max(0, batch.lines - report.completed)
 
 
 def _put_off(

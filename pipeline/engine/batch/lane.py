@@ -111,6 +111,11 @@ class BatchLane:
             + sum(live.batch.lines for live in self._live.values())
         )
 
+    @property
+    def expected(self) -> int:
+        # what is told to end may still be answered: none is asked about in its place
+        return 0 if self._mode is Mode.COLLECTING else self.outstanding
+
     async def add(self, job: ClaimedJob, picture: Picture, key: bytes) -> Outcome | Entry:
         return await self._packer.add(job, picture, key)
 
@@ -284,4 +289,4 @@ class BatchLane:
             batch.state is BatchState.SUBMITTED for batch in batches
         )
         self._tally.in_batches = sum(batch.lines for batch in batches)
-        self._tally.answered_in_batches = sum(batch.completed + batch.failed for batch in batches)
+        self._tally.answered_in_batches = sum(batch.lines - batch.unanswered for batch in batches)

@@ -60,10 +60,11 @@ class Punctuality:
 
     async def keep(self, count_left: Callable[[], Awaitable[int]]) -> None:
         await self._wait_for_batches(count_left)
+        has_batches = self._course.lane.takes_more
         self._course.lane.hurry()
         began, ended_before = self._clock.monotonic(), self._count_ended()
         left = await self._count_left(count_left)
-        if left > 0:
+        if left > 0 and has_batches:
             self._tally.warn(
                 f"{left:,} images are asked one by one: batches would not have answered them in "
                 "time (--finish-by)"

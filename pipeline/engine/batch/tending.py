@@ -114,7 +114,7 @@ class Tending:
             batch, report = await self._courier.read(batch)
         except AskError as error:
             return Tended(batch=batch, fate=Fate.UNKNOWN, told=str(error))
-        if report.state is RemoteState.FAILED:
+        if report.is_refused:
             return await self._give_up(batch, _describe_refusal(report))
         if not report.state.is_over:
             report = await self._courier.cancel(batch)

@@ -26,6 +26,7 @@ class Scene:
         self.tally = Tally()
         self.retired: list[Route] = []
         self.is_hurried = False
+        self.takes_more = True
 
     def hurry(self) -> None:
         self.is_hurried = True
@@ -75,3 +76,11 @@ async def test_what_is_fetched_from_a_batch_does_not_make_a_lane_fast() -> None:
 
     await scene.play(fetch)
     assert scene.retired == [SLOW]
+
+
+@pytest.mark.parametrize("has_batches", [True, False])
+async def test_batches_are_blamed_only_where_there_are_any(has_batches: bool) -> None:
+    scene = Scene()
+    scene.takes_more = has_batches
+    await scene.play(lambda _: None)
+    assert bool(scene.tally.warnings) is has_batches

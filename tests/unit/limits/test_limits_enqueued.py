@@ -67,6 +67,28 @@ def test_what_is_refused_alone_is_too_large_and_becomes_smaller() -> None:
     assert sizes == [1_000, 500, 250, 125]
 
 
+def test_what_cannot_be_split_waits_for_others_to_leave() -> None:
+    enqueued = EnqueuedTokens()
+    waits = [enqueued.note_refusal(1, 500, "", is_smallest=True) for _ in range(3)]
+    assert waits == [15.0, 30.0, 60.0]
+    assert enqueued.limit == 500
+
+
+def test_a_guess_made_while_others_filled_the_server_grows_again() -> None:
+    enqueued = EnqueuedTokens()
+    enqueued.note_refusal(1, 1_000, "")
+    sizes = []
+    for batch in range(3):
+        enqueued.enter(batch, 100)
+        enqueued.leave(batch)
+        sizes.append(enqueued.limit)
+    assert sizes == [1_000, 2_000, 4_000]
+    enqueued.note_refusal(9, 100, WORDS)
+    enqueued.enter(9, 100)
+    enqueued.leave(9)
+    assert enqueued.limit == 2_000_000
+
+
 def test_each_refusal_in_a_row_waits_longer_until_there_is_room() -> None:
     enqueued = EnqueuedTokens(100)
     enqueued.enter(1, 50)
