@@ -16,7 +16,7 @@ demo: $(VENV)/.run ## set up and tag a small sample library, offline
 	@$(BIN)/python run.py demo
 
 test: $(VENV)/.dev ## set up and run all tests, four at a time: most of them wait
-	$(BIN)/python -m pytest -n 4
+	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 check: $(VENV)/.dev ## format, lint, types, import contract
 	$(BIN)/ruff format --check .
