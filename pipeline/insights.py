@@ -58,25 +58,15 @@ async def describe_status(
             "lost": spending.lost,
             **await reader.count_steps(),
         },
-        "tokens": _tokens_of(spending),
-        "cost_usd": to_usd(spending.cost_nanos),
-        "maybe_billed_usd": to_usd(spending.maybe_billed_nanos),
+        **_describe_spending(spending),
         "spent": {"today_usd": to_usd(periods.today.spent_nanos),
                   "month_usd": to_usd(periods.month.spent_nanos)},
-        "cache": {
-            "hit_share": _share(spending.cached_tokens, spending.input_tokens),
-            "written_tokens": spending.cache_write_tokens,
-            "saved_usd": to_usd(spending.saved_nanos),
-        },
-        "quoted_usd": to_usd(spending.quoted_nanos),
-        "saved": _describe_saving(spending),
         "drift": [
             _describe_drift(drift, models)
             for drift in await reader.measure_drift()
             if is_same_model(drift.model_asked, drift.model_answered)
         ],
         "shares": [_describe_share(share) for share in await reader.list_shares()],
-        "unpriced_answers": spending.unpriced,
         "estimate_usd": summary.get("estimate_usd"),
         "elapsed_s": _elapsed(latest, now_ms),
         "images_per_s": summary.get("images_per_s"),
@@ -88,6 +78,23 @@ async def describe_status(
             for row in await reader.list_exports()
         ],
     }  # fmt: skip
+
+
+def _describe_spending(spending: Spending) -> dict[str, Any]:
+    """What was used, paid and expected."""
+    return {
+        "tokens": _tokens_of(spending),
+        "cost_usd": to_usd(spending.cost_nanos),
+        "maybe_billed_usd": to_usd(spending.maybe_billed_nanos),
+        "cache": {
+            "hit_share": _share(spending.cached_tokens, spending.input_tokens),
+            "written_tokens": spending.cache_write_tokens,
+            "saved_usd": to_usd(spending.saved_nanos),
+        },
+        "quoted_usd": to_usd(spending.quoted_nanos),
+        "saved": _describe_saving(spending),
+        "unpriced_answers": spending.unpriced,
+    }
 
 
 def _describe_share(share: Share) -> dict[str, Any]:

@@ -8,8 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
-from engines import Bench
-from pictures import jpeg
+from batch_bench import QUICK, bills, check, make_bench
 
 from pipeline.bootstrap.ledger import open_ledger
 from pipeline.domain.batches import (
@@ -20,15 +19,12 @@ from pipeline.domain.batches import (
     Unanswered,
 )
 from pipeline.domain.errors import AskError, LineExpired, ProviderUnavailable, RequestRejected
-from pipeline.ledger.batches import list_live
-from pipeline.ledger.upkeep import check_ledger
 from pipeline.providers.openai_batch import OpenAIBatchDesk
 from pipeline.simulator.behavior import Behavior
 from pipeline.simulator.server import Simulator
 
 pytestmark = pytest.mark.anyio
 
-QUICK = {"batch_seconds": 0.2, "batch_validating_s": 0.02, "batch_finalizing_s": 0.02}
 Twist = pytest.MonkeyPatch
 
 
@@ -36,33 +32,6 @@ Twist = pytest.MonkeyPatch
 async def simulator() -> AsyncIterator[Simulator]:
     async with Simulator(Behavior(**QUICK)) as opened:  # type: ignore[arg-type]
         yield opened
-
-
-def make_bench(folder: Path, simulator: Simulator, count: int = 6, **flags: object) -> Bench:
-    bench = Bench(folder)
-    bench.flags = {
-        "provider.base_url": simulator.base_url,
-        "provider.service_tier": "batch",
-        "provider.model": "gpt-5.4-mini",
-        "batch.folder": str(folder / "packs"),
-        "batch.poll_s": 0.1,
-        **{key.replace("__", "."): value for key, value in flags.items()},
-    }
-    for number in range(count):
-        bench.put(f"{number:03}.jpg", jpeg(80 + number, 60, seed=number))
-    return bench
-
-
-async def check(bench: Bench) -> None:
-    async with open_ledger(bench.plan().settings) as ledger:
-        assert await check_ledger(ledger.database) == []
-        assert await list_live(ledger.database) == []
-    assert not list((bench.folder / "packs").glob("*"))
-
-
-def bills(simulator: Simulator) -> Counter[str]:
-    """Billed lines by picture."""
-    return Counter(line["sha256"] for line in simulator.books.list_after(0) if line["is_billed"])
 
 
 def twist_lines(twist: Twist, change: Callable[[list[BatchLine]], list[BatchLine]]) -> None:
@@ -94,7 +63,7 @@ async def test_strange_custom_ids_harm_nothing(
         return [*(replace(lines[0], custom_id=one) for one in strange), *lines]
 
     twist_lines(monkeypatch, add)
-    bench = make_bench(tmp_path, simulator)
+    bench = make_bench(tmp_path, simulator, 6)
     with anyio.fail_after(20):
         result = await bench.run()
     assert (result.state, result.document["images"]["tagged"]) == ("finished", 6)
@@ -131,7 +100,7 @@ async def test_an_answer_is_kept_though_its_line_comes_again_without_one(
         return [*lines, *lines, *echo]
 
     twist_lines(monkeypatch, add)
-    bench = make_bench(tmp_path, simulator)
+    bench = make_bench(tmp_path, simulator, 6)
     with anyio.fail_after(20):
         result = await bench.run()
     assert result.document["images"]["tagged"] == 6
@@ -149,7 +118,7 @@ async def test_a_file_that_ends_early_is_read_again(
         return lines[:2] if reads["all"] == 1 else lines
 
     twist_lines(monkeypatch, cut)
-    bench = make_bench(tmp_path, simulator)
+    bench = make_bench(tmp_path, simulator, 6)
     with anyio.fail_after(20):
         result = await bench.run()
     assert (result.state, result.document["images"]["tagged"]) == ("finished", 6)
@@ -171,7 +140,7 @@ async def test_a_batch_whose_files_come_late_is_read_when_they_are_there(
         return replace(report, state=state, output_file=None if late else report.output_file)
 
     twist_reports(monkeypatch, hide)
-    bench = make_bench(tmp_path, simulator)
+    bench = make_bench(tmp_path, simulator, 6)
     with anyio.fail_after(20):
         result = await bench.run()
     assert result.document["images"]["tagged"] == 6
@@ -190,7 +159,7 @@ async def test_answers_of_an_ended_batch_that_nobody_finds_are_held_as_lost(
         return replace(report, state=RemoteState.EXPIRED, output_file=None)
 
     twist_reports(monkeypatch, hide)
-    bench = make_bench(tmp_path, simulator)
+    bench = make_bench(tmp_path, simulator, 6)
     with anyio.fail_after(20):
         first = await bench.run()
         assert "was expired at the server" in str(first.pause)
@@ -213,7 +182,7 @@ async def test_a_failed_batch_that_has_answers_is_collected(
         )
 
     twist_reports(monkeypatch, fail)
-    bench = make_bench(tmp_path, simulator)
+    bench = make_bench(tmp_path, simulator, 6)
     with anyio.fail_after(20):
         result = await bench.run()
     assert result.document["images"]["tagged"] == 6
@@ -225,7 +194,7 @@ async def test_counts_that_cannot_be_harm_nothing(
     tmp_path: Path, simulator: Simulator, monkeypatch: Twist
 ) -> None:
     twist_reports(monkeypatch, lambda r: replace(r, completed=999_999, failed=999_999, total=0))
-    bench = make_bench(tmp_path, simulator)
+    bench = make_bench(tmp_path, simulator, 6)
     with anyio.fail_after(30):
         result = await bench.run()
     assert result.document["images"]["tagged"] == 6
@@ -323,7 +292,7 @@ async def test_a_batch_that_somebody_else_cancels_is_not_sent_again_at_once(
         return await honest(self, remote_id)
 
     monkeypatch.setattr(OpenAIBatchDesk, "read", read)
-    bench = make_bench(tmp_path, simulator)
+    bench = make_bench(tmp_path, simulator, 6)
     with anyio.fail_after(20):
         result = await bench.run()
     assert result.state == "paused"
@@ -340,7 +309,7 @@ async def test_a_gone_output_file_says_how_to_go_on(
         yield
 
     monkeypatch.setattr(OpenAIBatchDesk, "read_lines", read_lines)
-    bench = make_bench(tmp_path, simulator)
+    bench = make_bench(tmp_path, simulator, 6)
     with anyio.fail_after(20):
         result = await bench.run()
     assert result.state == "paused"

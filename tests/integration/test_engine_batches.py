@@ -7,49 +7,22 @@ from pathlib import Path
 
 import anyio
 import pytest
-from engines import Bench
+from batch_bench import QUICK, bills, check, make_bench
 from pictures import jpeg
 
 from pipeline.bootstrap.ledger import open_ledger
 from pipeline.domain.errors import BatchRefused
-from pipeline.ledger.batches import list_live
-from pipeline.ledger.upkeep import check_ledger
 from pipeline.providers.openai_batch import OpenAIBatchDesk
 from pipeline.simulator.behavior import Behavior
 from pipeline.simulator.server import Simulator
 
 pytestmark = pytest.mark.anyio
 
-QUICK = {"batch_seconds": 0.2, "batch_validating_s": 0.02, "batch_finalizing_s": 0.02}
-
 
 @pytest.fixture
 async def simulator() -> AsyncIterator[Simulator]:
     async with Simulator(Behavior(**QUICK)) as opened:  # type: ignore[arg-type]
         yield opened
-
-
-def make_bench(folder: Path, simulator: Simulator, count: int = 12, **flags: object) -> Bench:
-    bench = Bench(folder)
-    bench.flags = {
-        "provider.base_url": simulator.base_url,
-        "provider.service_tier": "batch",
-        "provider.model": "gpt-5.4-mini",
-        "batch.folder": str(folder / "packs"),
-        "batch.poll_s": 0.1,
-        **{key.replace("__", "."): value for key, value in flags.items()},
-    }
-    for number in range(count):
-        bench.put(f"{number:03}.jpg", jpeg(80 + number, 60, seed=number))
-    return bench
-
-
-async def check(bench: Bench) -> None:
-    async with open_ledger(bench.plan().settings) as ledger:
-        assert await check_ledger(ledger.database) == []
-        assert await list_live(ledger.database) == []
-    packs = bench.folder / "packs"
-    assert not list(packs.glob("*"))
 
 
 async def test_a_library_is_tagged_by_batch_at_half_price(
@@ -68,11 +41,6 @@ async def test_a_library_is_tagged_by_batch_at_half_price(
     assert 2 * batch == full
     assert dearer.document["cost_usd"] != "0"
     await check(bench)
-
-
-def bills(simulator: Simulator) -> Counter[str]:
-    """Billed lines by picture."""
-    return Counter(line["sha256"] for line in simulator.books.list_after(0) if line["is_billed"])
 
 
 async def test_only_lines_that_failed_are_sent_again(tmp_path: Path, simulator: Simulator) -> None:
