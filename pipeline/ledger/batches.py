@@ -16,7 +16,7 @@ from pipeline.domain.outcomes import Cause
 from pipeline.ledger.batch_lines import LineBook
 from pipeline.ledger.database import Database
 from pipeline.ledger.patience import patient
-from pipeline.ledger.processes import is_dead
+from pipeline.ledger.processes import OWNER, is_over
 from pipeline.ledger.tables import (
     attempt_is_open,
     attempts,
@@ -251,17 +251,15 @@ class BatchBook(LineBook):
     @patient
     async def take_over(self, account: str, *, path: str | None = None, now_ms: int) -> list[Batch]:
         """The same, in a run that has batches of its own: return those that were taken."""
-        columns = (runs.c.id, runs.c.host, runs.c.pid, runs.c.process_started, runs.c.lease_until,
-                   runs.c.ended_at)  # fmt: skip
         owners = (
-            select(*columns)
+            select(*OWNER)
             .join(batches, batches.c.run_id == runs.c.id)
             .where(*_of_account(account, path), runs.c.id != self._run)
             .distinct()
         )
         async with self._database.read() as connection:
             found = (await connection.execute(owners)).all()
-        dead = [row.id for row in found if row.ended_at is not None or is_dead(row, now_ms)]
+        dead = [row.id for row in found if is_over(row, now_ms)]
         if not dead:
             return []
         async with self._database.overhaul() as connection:

@@ -24,7 +24,7 @@ from pipeline.ledger.database import Database
 from pipeline.ledger.dialects import among
 from pipeline.ledger.patience import patient
 from pipeline.ledger.prepared import Lookup
-from pipeline.ledger.processes import is_dead
+from pipeline.ledger.processes import OWNER, is_over
 from pipeline.ledger.returns import give_back, put_back_chosen
 from pipeline.ledger.selection import EVERYTHING, Selection, lies_in, meets, waits_for
 from pipeline.ledger.tables import (
@@ -107,19 +107,17 @@ class JobQueue:
     @patient
     async def reclaim_dead(self, *, now_ms: int) -> int:
         """Give back what runs hold whose process is gone, whose lease ran out, or that ended."""
-        columns = (runs.c.id, runs.c.host, runs.c.pid, runs.c.process_started, runs.c.lease_until,
-                   runs.c.ended_at)  # fmt: skip
         holding = (
             select(jobs.c.run_id)
             .where(job_is_leased)
             .union(select(attempts.c.run_id).where(attempt_is_open, ~attempt_is_in_batch))
         )
-        query = select(*columns).where(
+        query = select(*OWNER).where(
             runs.c.id != self._run, or_(runs.c.ended_at.is_(None), runs.c.id.in_(holding))
         )
         async with self._database.read() as connection:
             others = (await connection.execute(query)).all()
-        dead = [row.id for row in others if row.ended_at is not None or is_dead(row, now_ms)]
+        dead = [row.id for row in others if is_over(row, now_ms)]
         if not dead:
             return 0
         async with self._database.write() as connection:

@@ -4,7 +4,15 @@ import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from pipeline.ledger.tables import runs
+
+OWNER: Final = (
+    runs.c.id, runs.c.host, runs.c.pid, runs.c.process_started, runs.c.lease_until,
+    runs.c.ended_at,
+)  # fmt: skip
+"""What has to be known of a run to say whether it is over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +46,16 @@ def read_process(pid: int) -> tuple[str, bool]:
         return "", False
     facts = stat.rsplit(")", 1)[1].split()
     return f"{boot}:{facts[19]}", facts[0] in {"T", "t"}
+
+
+def is_over(row: Any, now_ms: int) -> bool:
+    """Whether a run has ended, or its process is gone: what it holds may be taken over.
+
+    Args:
+        row: with the columns of ``OWNER``.
+        now_ms: by the clock of whoever asks.
+    """
+    return row.ended_at is not None or is_dead(row, now_ms)
 
 
 def is_dead(row: Any, now_ms: int) -> bool:

@@ -1,6 +1,5 @@
 """The steps of one batch from its sealed file to its settled answers."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
@@ -64,7 +63,6 @@ class Journey:
         stages: the rooms of the run.
         harvester: settles what came of them.
         tally: what the run has done.
-        learn_size: told how many tokens a batch may have, when the server says so.
     """
 
     def __init__(
@@ -75,14 +73,12 @@ class Journey:
         stages: Stages,
         harvester: Harvester,
         tally: Tally,
-        learn_size: Callable[[int | None], None],
     ) -> None:
         self._route = route
         self._book = book
         self._clock = stages.clock
         self._budget = stages.ceilings.budget
         self._tally = tally
-        self._learn_size = learn_size
         self._harvester = harvester
         self._courier = Courier(_find_address(route), book=book, clock=stages.clock)
         self._uploading = anyio.Lock()
@@ -206,7 +202,6 @@ class Journey:
             await self._read_files(live, report, brought, is_last_look=look == _LOOKS - 1)
         live.batch = await self._book.close(batch.id, now_ms=self._clock.now_ms())
         self._route.enqueued.leave(batch.id)
-        self._learn_size(self._route.enqueued.choose_size())
         self._tally.batches_over += 1
         await self._courier.clear_away(live.batch)
         if brought.pause is not None:
@@ -254,7 +249,6 @@ class Journey:
             wait = self._route.enqueued.note_refusal(
                 batch.id, batch.tokens, message, is_smallest=batch.lines <= 1
             )
-            self._learn_size(self._route.enqueued.choose_size())
             again_ms = self._clock.now_ms() + int(1000 * wait)
             live.batch = await self._book.put_off(batch.id, not_before_ms=again_ms, message=message)
             return

@@ -75,7 +75,6 @@ class BatchLane:
                 route, book=book, stages=stages, bookkeeper=bookkeeper, tally=tally
             ),
             tally=tally,
-            learn_size=self._packer.learn_size,
         )
         self._live: dict[BatchId, Live] = {}
         self._unsealed: dict[BatchId, Pack] = {}
@@ -98,7 +97,7 @@ class BatchLane:
         return self._mode is not Mode.STOPPED and self._expects_news()
 
     def _expects_news(self) -> bool:
-        if not self._is_ready or self._packer.has_open or self._unsealed:
+        if not self._is_ready or self._packer.planned_lines or self._unsealed:
             return True
         return any(not live.is_left for live in self._live.values())
 

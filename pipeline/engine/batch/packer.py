@@ -93,12 +93,6 @@ class Packer:
         self._unsent = anyio.Semaphore(UNSENT_AT_ONCE)
         self._waits: set[anyio.CancelScope] = set()
         self._is_stopped = False
-        self._max_tokens = route.enqueued.choose_size()
-
-    @property
-    def has_open(self) -> bool:
-        """Whether there is something in the batch that is being filled."""
-        return bool(self.planned_lines)
 
     @property
     def planned_lines(self) -> int:
@@ -116,10 +110,6 @@ class Packer:
         if self._pack is not None and self._pack.planned_lines:
             pack, self._pack = self._pack, None
             self._outlet.on_full(pack)
-
-    def learn_size(self, max_tokens: int | None) -> None:
-        """A batch may have so many tokens."""
-        self._max_tokens = max_tokens
 
     def take_open(self) -> Pack | None:
         """The batch that is being filled, which nobody fills any more."""
@@ -226,7 +216,7 @@ class Packer:
             return False
         if pack.planned_bytes + load.size > bounds.max_bytes:
             return not pack.planned_lines
-        most = self._max_tokens
+        most = self._route.enqueued.choose_size()
         return most is None or not pack.planned_lines or pack.planned_tokens + load.tokens <= most
 
     async def _begin(self) -> Pack:
